@@ -1,0 +1,188 @@
+package dhcp
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"net"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/mdlayher/packet"
+	"golang.org/x/net/ipv4"
+)
+
+// ports are all open sockets.
+type ports struct {
+	udp []*port
+	raw []*packet.Conn
+}
+
+// listen opens the sockets of every interface, or none.
+func listen(ctx context.Context, names []string, cfg *Config, log *stepLog) (*ports, error) {
+	all := &ports{}
+	for _, name := range names {
+		if err := all.open(ctx, name, cfg, log); err != nil {
+			all.close()
+			return nil, err
+		}
+	}
+	return all, nil
+}
+
+func (all *ports) open(ctx context.Context, name string, cfg *Config, log *stepLog) error {
+	in, err := interfaceByName(name)
+	if err != nil {
+		return err
+	}
+	raw := openRaw(in, log)
+	if raw != nil {
+		all.raw = append(all.raw, raw)
+	}
+	for _, number := range []int{cfg.Port, cfg.ProxyPort} {
+		p, err := openPort(ctx, in, number)
+		if err != nil {
+			return err
+		}
+		p.raw = raw
+		all.udp = append(all.udp, p)
+	}
+	return nil
+}
+
+func (all *ports) close() {
+	for _, p := range all.udp {
+		p.conn.Close()
+	}
+	for _, raw := range all.raw {
+		raw.Close()
+	}
+}
+
+// mostInWork is how many packets may be in work at a time. One waits for up to
+// 300 ms when an address is tried first, else for a write to the disk.
+const mostInWork = 1024
+
+// workers bounds the packets in work, and knows when the last is done.
+type workers struct {
+	slots chan struct{}
+	group sync.WaitGroup
+}
+
+// try starts f unless too many are at work.
+func (w *workers) try(f func()) bool {
+	select {
+	case w.slots <- struct{}{}:
+	default:
+		return false
+	}
+	w.group.Go(func() {
+		defer func() { <-w.slots }()
+		f()
+	})
+	return true
+}
+
+// serve reads from every port until ctx ends.
+func (s *Server) serve(ctx context.Context, all *ports) error {
+	stop := context.AfterFunc(ctx, func() {
+		for _, p := range all.udp {
+			// The reads end, the writes of packets in work still pass.
+			_ = p.conn.SetReadDeadline(time.Now())
+		}
+	})
+	defer stop()
+	work := &workers{slots: make(chan struct{}, mostInWork)}
+	var readers sync.WaitGroup
+	for _, p := range all.udp {
+		readers.Go(func() { s.readAll(ctx, p, work) })
+	}
+	readers.Go(func() { s.followInterfaces(ctx, all) })
+	readers.Wait()
+	work.group.Wait()
+	return nil
+}
+
+// buffers are for packets in work; one byte more than fits tells what is too long.
+var buffers = sync.Pool{New: func() any { return new([maxPacket + 1]byte) }}
+
+// readAll hands every packet of a port to a goroutine of its own. Beyond the
+// bound packets are dropped, and clients ask again.
+func (s *Server) readAll(ctx context.Context, p *port, work *workers) {
+	oob := ipv4.NewControlMessage(ipv4.FlagDst)
+	// Packets in work are finished after ctx ended.
+	working := context.WithoutCancel(ctx)
+	for ctx.Err() == nil {
+		buf := buffers.Get().(*[maxPacket + 1]byte)
+		received, err := p.read(buf[:], oob)
+		if err != nil {
+			buffers.Put(buf)
+			s.readFailed(ctx, p, err)
+			continue
+		}
+		started := work.try(func() {
+			defer buffers.Put(buf)
+			s.answer(working, p, received)
+		})
+		if !started {
+			buffers.Put(buf)
+			s.dropped(ctx)
+		}
+	}
+}
+
+func (s *Server) dropped(ctx context.Context) {
+	s.settings.Load().Observe("other", outcomeDropped)
+	s.log.alarm(ctx, slog.LevelWarn, "a packet was dropped: too many are in work", slog.String("step", "dhcp"),
+		slog.String("outcome", outcomeDropped), slog.Int("in_work", mostInWork))
+}
+
+// readFailed waits out what ails an interface: one that goes down fails every
+// read until it is back.
+func (s *Server) readFailed(ctx context.Context, p *port, err error) {
+	if ctx.Err() != nil || errors.Is(err, net.ErrClosed) {
+		return
+	}
+	s.log.alarm(ctx, slog.LevelWarn, "can't read packets", slog.String("interface", p.in.Load().Name), slog.Any("error", err))
+	select {
+	case <-ctx.Done():
+	case <-time.After(time.Second):
+	}
+}
+
+func (s *Server) answer(ctx context.Context, p *port, received Packet) {
+	reply, ok := s.Handle(ctx, received)
+	if !ok {
+		return
+	}
+	if err := p.send(reply); err != nil {
+		s.log.alarm(ctx, slog.LevelWarn, "a reply could not be sent", slog.String("step", "dhcp"),
+			slog.String("outcome", outcomeFailed), slog.String("interface", received.Interface.Name),
+			slog.String("to", reply.To.String()), slog.Any("error", err))
+	}
+}
+
+// followInterfaces keeps up with addresses that come and go: a server that
+// starts before its own interface is configured must not need a restart.
+func (s *Server) followInterfaces(ctx context.Context, all *ports) {
+	const every = 2 * time.Second
+	tick := time.NewTicker(every)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+		for _, p := range all.udp {
+			old := p.in.Load()
+			in, err := interfaceByName(old.Name)
+			if err != nil || in.Index == old.Index && in.MAC == old.MAC && slices.Equal(in.Addrs, old.Addrs) {
+				continue
+			}
+			s.log.Info("interface changed", slog.String("interface", in.Name), slog.Any("addresses", in.Addrs))
+			p.in.Store(in)
+		}
+	}
+}
