@@ -1,0 +1,59 @@
+# `make run`, `make test`, `make lab` and `make bench` each install the Debian
+# packages that they need, then do what the README says.
+
+GO      ?= go
+BIN     := bin/ravenboot
+DEMO    := .cache/demo
+QEMU    := qemu-system-x86 ipxe-qemu seabios
+
+# The demonstration: a kernel, an initrd that says what it was given, loaders.
+RUN_PACKAGES   := linux-image-cloud-amd64 busybox-static cpio kmod curl ipxe
+# Whole boots, and the programs of others that judge us.
+TEST_PACKAGES  := $(RUN_PACKAGES) $(QEMU) gcc libc6-dev git \
+	qemu-system-arm qemu-efi-aarch64 ovmf nix-bin iproute2 util-linux squashfs-tools e2fsprogs iputils-ping \
+	dnsmasq-base isc-dhcp-client isc-dhcp-relay udhcpc atftp tcpdump systemd
+# The peers that the figures in docs/performance.md are beside.
+BENCH_PACKAGES := $(TEST_PACKAGES) nginx-light tftpd-hpa kea-dhcp4-server wrk
+
+.PHONY: build run test check unit boots lab bench packages-run packages-test packages-bench clean
+
+build:
+	$(GO) build -trimpath -o $(BIN) ./cmd/ravenboot
+
+run: packages-run build
+	scripts/demo.sh $(DEMO)
+	$(BIN) serve -config $(DEMO)/ravenboot.toml
+
+test: packages-test check unit boots
+
+check:
+	@unformatted=$$(gofmt -l $$(git ls-files '*.go')); \
+	if [ -n "$$unformatted" ]; then echo "run gofmt -w on:"; echo "$$unformatted"; exit 1; fi
+	$(GO) vet ./...
+	$(GO) tool staticcheck ./...
+
+unit:
+	scripts/as-root.sh $(GO) test -race -timeout 20m $$($(GO) list ./... | grep -v /integration)
+
+boots: build
+	RAVENBOOT_BIN=$(CURDIR)/$(BIN) scripts/as-root.sh $(GO) test -count=1 -timeout 45m ./integration/...
+
+lab: packages-test build
+	scripts/demo.sh $(DEMO)
+	scripts/as-root.sh scripts/lab.sh $(BIN) $(DEMO)
+
+bench: packages-bench build
+	$(GO) test -run '^$$' -bench . -benchmem ./bootscript ./dhcp/... ./internal/boot ./internal/generation ./internal/web
+	scripts/as-root.sh $(GO) run ./integration/bench -ravenboot $(CURDIR)/$(BIN)
+
+packages-run:
+	@scripts/packages.sh $(RUN_PACKAGES)
+
+packages-test:
+	@scripts/packages.sh $(TEST_PACKAGES)
+
+packages-bench:
+	@scripts/packages.sh $(BENCH_PACKAGES)
+
+clean:
+	rm -rf bin .cache
