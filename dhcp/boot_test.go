@@ -174,3 +174,30 @@ func TestRefusals(t *testing.T) {
 		})
 	}
 }
+
+// TestProxyKeepsOut has what a proxy must leave to the DHCP server, and the
+// requests that are meant for it.
+func TestProxyKeepsOut(t *testing.T) {
+	s := testServer(t, testConfig(ModeProxy), boot.Policy{})
+	for name, row := range map[string]struct {
+		data   []byte
+		answer bool
+	}{
+		"plain client":                 {message(dhcpv4.MessageTypeDiscover), false},
+		"the other server was chosen":  {message(dhcpv4.MessageTypeRequest, edk2, withAddr(optServerID, "192.0.2.2")), false},
+		"no server was chosen":         {message(dhcpv4.MessageTypeRequest, edk2, withAddr(optRequestedAddress, "192.0.2.101")), false},
+		"a server identifier too long": {message(dhcpv4.MessageTypeRequest, edk2, with(optServerID, 192, 0, 2, 10, 0)), false},
+		"release":                      {message(dhcpv4.MessageTypeRelease, edk2, from("192.0.2.101")), false},
+		"decline":                      {message(dhcpv4.MessageTypeDecline, edk2), false},
+		"the proxy was chosen":         {message(dhcpv4.MessageTypeRequest, edk2, withAddr(optServerID, "192.0.2.10")), true},
+		"inform":                       {message(dhcpv4.MessageTypeInform, edk2, from("192.0.2.101")), true},
+	} {
+		answer, _ := ask(t, s, broadcast(row.data))
+		if (answer != nil) != row.answer {
+			t.Errorf("%s: %v", name, answer)
+		}
+		if answer != nil && (answer.MessageType() != dhcpv4.MessageTypeAck || !answer.YourIPAddr.IsUnspecified()) {
+			t.Errorf("%s: %s", name, answer.Summary())
+		}
+	}
+}

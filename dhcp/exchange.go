@@ -99,7 +99,7 @@ func (x *exchange) atProxyPort() bool { return int(x.packet.Local.Port()) == x.P
 
 // isOurs reports whether option 54 names this server.
 func (x *exchange) isOurs(id netip.Addr) bool {
-	return id == x.told || id == x.reach || id == x.req.agent.serverID || x.packet.Interface.has(id)
+	return id.IsValid() && (id == x.told || id == x.reach || id == x.req.agent.serverID || x.packet.Interface.has(id))
 }
 
 // decide says what a packet gets.
@@ -121,6 +121,7 @@ func (x *exchange) decide(ctx context.Context) verdict {
 // reason in x.start.
 func (x *exchange) bootFile() *bootFile {
 	if x.asker.class == "" {
+		x.start.Reason = "no boot client, so an address and no boot file"
 		return nil
 	}
 	if len(x.asker.clients) == 0 {

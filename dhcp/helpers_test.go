@@ -114,9 +114,14 @@ func (a *fakeAddresses) Confirm(_ context.Context, s *lease.Subnet, mac machine.
 }
 
 func (a *fakeAddresses) Decline(_ machine.MAC, addr netip.Addr) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
 	a.declined = append(a.declined, addr)
 }
+
 func (a *fakeAddresses) Release(_ machine.MAC, addr netip.Addr) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
 	a.released = append(a.released, addr)
 }
 

@@ -1,0 +1,206 @@
+package dhcp
+
+import (
+	"encoding/binary"
+	"net"
+	"net/netip"
+	"testing"
+	"time"
+
+	"github.com/insomniacslk/dhcp/dhcpv4"
+	"github.com/mdlayher/packet"
+	"golang.org/x/sys/unix"
+
+	"ravenboot/internal/boot"
+	"ravenboot/internal/machine"
+)
+
+// heard is a reply as the machine gets it.
+type heard struct {
+	*dhcpv4.DHCPv4
+	from, to  netip.AddrPort
+	broadcast bool // on the Ethernet
+}
+
+// transport carries a machine's packets to a server.
+type transport interface {
+	// ask sends data from the machine's address and returns the reply; nil for
+	// silence.
+	ask(t *testing.T, data []byte, from, to netip.AddrPort) *heard
+	// configure gives the machine an address.
+	configure(addr netip.Addr)
+}
+
+// simulated calls the server's Handle.
+type simulated struct{ s *Server }
+
+func (s simulated) configure(netip.Addr) {}
+
+func (s simulated) ask(t *testing.T, data []byte, from, to netip.AddrPort) *heard {
+	t.Helper()
+	answer, reply := ask(t, s.s, Packet{Data: data, Interface: testInterface, Local: to, Remote: from})
+	if answer == nil {
+		return nil
+	}
+	return &heard{answer, reply.From, reply.To, reply.To.Addr() == limitedBroadcast}
+}
+
+// wired is a machine behind a real cable, which sends and receives frames.
+type wired struct {
+	n    *namespace
+	conn *packet.Conn
+}
+
+func newWired(t *testing.T, server *namespace) *wired {
+	w := &wired{n: newNamespace(t)}
+	server.cable("lan0", w.n, "eth0", "", testMAC[:])
+	w.n.do(func() error {
+		in, err := net.InterfaceByName("eth0")
+		if err != nil {
+			return err
+		}
+		w.conn, err = packet.Listen(in, packet.Raw, unix.ETH_P_IP, nil)
+		return err
+	})
+	t.Cleanup(func() { w.conn.Close() })
+	return w
+}
+
+// configure lets the kernel answer ARP for the machine.
+func (w *wired) configure(addr netip.Addr) {
+	w.n.do(func() error { return setUp("eth0", addr.String()+"/24") })
+}
+
+// silence is how long a wired machine waits for what should not come.
+const silence = 300 * time.Millisecond
+
+func (w *wired) ask(t *testing.T, data []byte, from, to netip.AddrPort) *heard {
+	t.Helper()
+	for _, h := range w.askAll(t, data, from, to, 1) {
+		return h
+	}
+	return nil
+}
+
+// askAll returns up to n replies.
+func (w *wired) askAll(t *testing.T, data []byte, from, to netip.AddrPort, n int) (replies []*heard) {
+	t.Helper()
+	everybody := machine.MAC{0xff, 0xff, 0xff, 0xff, 0xff, 0xff}
+	if _, err := w.conn.WriteTo(frame(testMAC, everybody, from, to, data), &packet.Addr{HardwareAddr: everybody[:]}); err != nil {
+		t.Fatal(err)
+	}
+	if err := w.conn.SetReadDeadline(time.Now().Add(silence)); err != nil {
+		t.Fatal(err)
+	}
+	buf := make([]byte, 2000)
+	for len(replies) < n {
+		size, _, err := w.conn.ReadFrom(buf)
+		if err != nil {
+			return replies
+		}
+		if h := unpack(t, buf[:size]); h != nil {
+			replies = append(replies, h)
+		}
+	}
+	return replies
+}
+
+// unpack reads a frame, sums included; nil for what is no DHCP reply to
+// the machine.
+func unpack(t *testing.T, b []byte) *heard {
+	t.Helper()
+	ip := b[ethernetHeader:]
+	if len(ip) < ipv4Header+udpHeader || ip[9] != protocolUDP {
+		return nil
+	}
+	ip = ip[:binary.BigEndian.Uint16(ip[2:])]
+	udp := ip[ipv4Header:]
+	h := &heard{
+		from:      netip.AddrPortFrom(netip.AddrFrom4([4]byte(ip[12:])), binary.BigEndian.Uint16(udp)),
+		to:        netip.AddrPortFrom(netip.AddrFrom4([4]byte(ip[16:])), binary.BigEndian.Uint16(udp[2:])),
+		broadcast: b[0] == 0xff,
+	}
+	if sum(0, ip[:ipv4Header]) != 0xffff {
+		t.Errorf("wrong IP header checksum from %v", h.from)
+	}
+	var err error
+	h.DHCPv4, err = dhcpv4.FromBytes(udp[udpHeader:])
+	if err != nil || h.OpCode != dhcpv4.OpcodeBootReply || machine.MAC(h.ClientHWAddr) != testMAC {
+		return nil
+	}
+	return h
+}
+
+// TestExchange has one machine boot, over simulated and over real sockets.
+func TestExchange(t *testing.T) {
+	t.Run("simulated", func(t *testing.T) {
+		s := testServer(t, testConfig(ModeServer), boot.Policy{})
+		testExchange(t, simulated{s})
+	})
+	t.Run("wired", func(t *testing.T) {
+		n, _ := realServer(t, testConfig(ModeServer), newAddresses())
+		testExchange(t, newWired(t, n))
+	})
+}
+
+func testExchange(t *testing.T, wire transport) {
+	nowhere := netip.MustParseAddrPort("0.0.0.0:68")
+	everywhere := netip.MustParseAddrPort("255.255.255.255:67")
+	server := netip.MustParseAddrPort("192.0.2.10:67")
+	pxePort := netip.MustParseAddrPort("192.0.2.10:4011")
+	mine := netip.MustParseAddrPort("192.0.2.100:68")
+	selected := func(p *dhcpv4.DHCPv4) {
+		withAddr(optServerID, "192.0.2.10")(p)
+		withAddr(optRequestedAddress, "192.0.2.100")(p)
+	}
+	const file = "52-54-00-12-34-56/undionly.kpxe"
+	for _, step := range []struct {
+		name      string
+		data      []byte
+		from, to  netip.AddrPort
+		want      dhcpv4.MessageType // 0: silence
+		replyFrom netip.AddrPort
+		replyTo   netip.AddrPort
+		broadcast bool
+		file      string
+		configure bool
+	}{
+		{name: "garbage", data: []byte("hello"), from: nowhere, to: everywhere},
+		{name: "somebody's offer", data: append([]byte{2}, message(dhcpv4.MessageTypeOffer)[1:]...), from: server, to: everywhere},
+		{name: "discover", data: message(dhcpv4.MessageTypeDiscover, biosROM), from: nowhere, to: everywhere,
+			want: dhcpv4.MessageTypeOffer, replyFrom: server, replyTo: mine, file: file},
+		{name: "discover that asks for broadcast", data: message(dhcpv4.MessageTypeDiscover, biosROM, dhcpv4.WithBroadcast(true)), from: nowhere, to: everywhere,
+			want: dhcpv4.MessageTypeOffer, replyFrom: server, replyTo: netip.AddrPortFrom(limitedBroadcast, 68), broadcast: true, file: file},
+		{name: "request", data: message(dhcpv4.MessageTypeRequest, biosROM, selected), from: nowhere, to: everywhere,
+			want: dhcpv4.MessageTypeAck, replyFrom: server, replyTo: mine, file: file, configure: true},
+		{name: "request at 4011", data: message(dhcpv4.MessageTypeRequest, biosROM, from("192.0.2.100")), from: mine, to: pxePort,
+			want: dhcpv4.MessageTypeAck, replyFrom: pxePort, replyTo: mine, file: file},
+		{name: "request at 4011 from another port", data: message(dhcpv4.MessageTypeRequest, biosROM, from("192.0.2.100")),
+			from: netip.MustParseAddrPort("192.0.2.100:4011"), to: pxePort,
+			want: dhcpv4.MessageTypeAck, replyFrom: pxePort, replyTo: netip.MustParseAddrPort("192.0.2.100:4011"), file: file},
+		{name: "plain client at 4011", data: message(dhcpv4.MessageTypeRequest, from("192.0.2.100")), from: mine, to: pxePort},
+		{name: "discover at 4011", data: message(dhcpv4.MessageTypeDiscover, biosROM), from: mine, to: pxePort},
+		{name: "renew", data: message(dhcpv4.MessageTypeRequest, from("192.0.2.100")), from: mine, to: server,
+			want: dhcpv4.MessageTypeAck, replyFrom: server, replyTo: mine},
+		{name: "rebind", data: message(dhcpv4.MessageTypeRequest, from("192.0.2.100")), from: mine, to: everywhere,
+			want: dhcpv4.MessageTypeAck, replyFrom: server, replyTo: mine},
+		{name: "request of a foreign address", data: message(dhcpv4.MessageTypeRequest, withAddr(optRequestedAddress, "10.0.0.1")), from: nowhere, to: everywhere,
+			want: dhcpv4.MessageTypeNak, replyFrom: server, replyTo: netip.AddrPortFrom(limitedBroadcast, 68), broadcast: true},
+		{name: "iPXE after the loader", data: message(dhcpv4.MessageTypeDiscover, ipxe(fullIPXE)), from: nowhere, to: everywhere,
+			want: dhcpv4.MessageTypeOffer, replyFrom: server, replyTo: mine, file: "http://192.0.2.10/boot.ipxe"},
+	} {
+		got := wire.ask(t, step.data, step.from, step.to)
+		if got == nil {
+			if step.want != 0 {
+				t.Fatalf("%s: silence", step.name)
+			}
+			continue
+		}
+		if got.MessageType() != step.want || got.from != step.replyFrom || got.to != step.replyTo || got.broadcast != step.broadcast || got.BootFileName != step.file {
+			t.Errorf("%s: %v from %v to %v, broadcast %v, file %q", step.name, got.MessageType(), got.from, got.to, got.broadcast, got.BootFileName)
+		}
+		if step.configure {
+			wire.configure(must("192.0.2.100"))
+		}
+	}
+}
