@@ -22,7 +22,9 @@ type MenuPlan struct {
 	OnFailure OnFailure
 	Rounds    int
 	LocalBoot LocalBoot
-	Reason    string
+	// Fallback is set when the default that was asked for is not on offer.
+	Fallback bool
+	Reason   string
 }
 
 // Menu decides the menu of a machine that runs iPXE.
@@ -41,7 +43,7 @@ func (d *Decider) Menu(m machine.Machine) MenuPlan {
 	}
 	plan.Entries = d.entriesFor(r, &s)
 	var why string
-	plan.Default, why = s.defaultOf(plan.Entries)
+	plan.Default, plan.Fallback, why = s.defaultOf(plan.Entries)
 	plan.Reason = s.describe() + "; " + why
 	return plan
 }
@@ -102,18 +104,18 @@ func appendFitting(entries, offered []Entry, m machine.Machine) []Entry {
 // defaultOf finds the entry that boots by itself. A default that is not on
 // offer (any more) falls back to the newest generation, and where there is
 // none, to the local disk: a menu always has a way on.
-func (s *subject) defaultOf(entries []Entry) (index int, why string) {
+func (s *subject) defaultOf(entries []Entry) (index int, fallback bool, why string) {
 	wanted := Choice{}
 	if s.Choice != nil {
 		wanted = *s.Choice
 	}
 	if i := find(entries, s.withProfile(wanted)); i >= 0 {
-		return i, fmt.Sprintf("default %q is %s", wanted, entries[i].ID)
+		return i, false, fmt.Sprintf("default %q is %s", wanted, entries[i].ID)
 	}
 	if i := find(entries, s.withProfile(Choice{})); i >= 0 {
-		return i, fmt.Sprintf("default %q is not on offer for this machine, so the newest, %s; run `ravenboot check`", wanted, entries[i].ID)
+		return i, true, fmt.Sprintf("default %q is not on offer for this machine, so the newest, %s; run `ravenboot check`", wanted, entries[i].ID)
 	}
-	return find(entries, Choice{Kind: KindLocal}),
+	return find(entries, Choice{Kind: KindLocal}), true,
 		fmt.Sprintf("default %q is not on offer for this machine, nor is any generation, so the local disk; run `ravenboot check`", wanted)
 }
 

@@ -46,6 +46,17 @@ type Image struct {
 	Firmware []machine.Firmware // empty: every firmware
 }
 
+// Paths are the paths of all files of the image that are served.
+func (i *Image) Paths() []string {
+	var paths []string
+	for _, path := range append([]string{i.Kernel, i.Chain}, append(i.Initrds, i.Files...)...) {
+		if path != "" {
+			paths = append(paths, path)
+		}
+	}
+	return paths
+}
+
 // Fits reports whether a machine can run the image.
 func (i *Image) Fits(m machine.Machine) bool {
 	return fitsAny(i.Arch, m.Arch) && fitsFirmware(i.Firmware, m.Firmware)
