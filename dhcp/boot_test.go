@@ -112,9 +112,7 @@ func TestIPXE(t *testing.T) {
 // TestLoop hands a ROM's iPXE its loader again and again, as in ipxe#908: the
 // fourth exchange within a minute gets the script, and both of its packets do.
 func TestLoop(t *testing.T) {
-	clock := newClock()
-	s := testServer(t, testConfig(ModeProxy), boot.Policy{})
-	s.handed = newHistory(clock.now)
+	s, clock, log := loggedServer(t, testConfig(ModeProxy), boot.Policy{})
 	file := func(xid byte) string {
 		t.Helper()
 		answer, _ := ask(t, s, broadcast(message(dhcpv4.MessageTypeDiscover, ipxe(romIPXE), dhcpv4.WithTransactionID(dhcpv4.TransactionID{xid}))))
@@ -128,6 +126,9 @@ func TestLoop(t *testing.T) {
 			}
 		}
 		clock.t = clock.t.Add(5 * time.Second)
+	}
+	if !strings.Contains(log.String(), "loop: ") {
+		t.Error("the log doesn't say that it is a loop")
 	}
 	clock.t = clock.t.Add(2 * time.Minute)
 	if got := file(9); got != "undionly.kpxe" {

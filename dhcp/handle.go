@@ -33,6 +33,7 @@ func (s *Server) Handle(ctx context.Context, p Packet) (reply Reply, ok bool) {
 	}
 	x := s.newExchange(p, req)
 	v := x.decide(ctx)
+	x.watch(ctx, v)
 	observe(messageName(req.message), v.outcome)
 	s.log.step(ctx, x, v)
 	if v.answer == nil {

@@ -154,6 +154,17 @@ func testServer(t testing.TB, cfg Config, policy boot.Policy) *Server {
 	return s
 }
 
+// loggedServer is a server with a clock of the test's and a log to read.
+func loggedServer(t testing.TB, cfg Config, policy boot.Policy) (*Server, *clock, *buffer) {
+	t.Helper()
+	clock, log := newClock(), &buffer{}
+	s, err := newServer(cfg, newDecider(policy), newAddresses(), slog.New(slog.NewTextHandler(log, nil)), clock.now)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s, clock, log
+}
+
 // broadcast is a packet as a machine without an address sends it.
 func broadcast(data []byte) Packet {
 	return Packet{

@@ -12,11 +12,11 @@ import (
 
 // Server answers DHCP and PXE on some interfaces.
 type Server struct {
-	decider  Decider
-	log      *stepLog
-	settings atomic.Pointer[settings]
-	handed   *history
-	now      func() time.Time
+	decider   Decider
+	log       *stepLog
+	settings  atomic.Pointer[settings]
+	handed    *history
+	diagnosis *diagnosis
 
 	ready   chan struct{}
 	listens atomic.Pointer[string]
@@ -35,13 +35,16 @@ func New(cfg Config, decider Decider, addresses Addresses, log *slog.Logger) (*S
 
 func newServer(cfg Config, decider Decider, addresses Addresses, log *slog.Logger, now func() time.Time) (*Server, error) {
 	s := &Server{
-		decider: decider,
-		log:     newStepLog(log, now),
-		handed:  newHistory(now),
-		now:     now,
-		ready:   make(chan struct{}),
+		decider:   decider,
+		log:       newStepLog(log, now),
+		handed:    newHistory(now),
+		diagnosis: newDiagnosis(now),
+		ready:     make(chan struct{}),
 	}
-	return s, s.configure(cfg, addresses)
+	if err := s.configure(cfg, addresses); err != nil {
+		return nil, err
+	}
+	return s, nil
 }
 
 func (s *Server) configure(cfg Config, addresses Addresses) error {
