@@ -19,10 +19,10 @@ for tool in apt-get dpkg-deb; do
 done
 [ -e "$keyring" ] || fail "$keyring is missing: apt-get install debian-archive-keyring"
 
-# Debian's own archive among apt's sources; the security archive has no ipxe.
-mirror=$(apt-get indextargets --format '$(ORIGIN) $(SITE) $(REPO_URI)' 'Created-By: Packages' 2>/dev/null |
-	awk '$1 == "Debian" && $3 !~ /security/ { print $3; exit }')
-[ -n "$mirror" ] || fail "apt has no Debian source, or has not read it yet: apt-get update"
+# Debian's own archive among apt's sources, by the name that every mirror gives
+# it; the security archive (debian-security) has no ipxe.
+mirror=$(apt-get indextargets --format '$(REPO_URI)' 'Created-By: Packages' | grep -m 1 '/debian/$') ||
+	fail "apt-get indextargets names no mirror of Debian: is there one in /etc/apt/sources.list.d?"
 
 scratch=$(mktemp -d)
 trap 'rm -rf "$scratch"' EXIT

@@ -85,3 +85,11 @@ func (l *Lab) keep(name string, content []byte) {
 		l.t.Logf("keep %s: %v", name, err)
 	}
 }
+
+// Write makes a file in the test's directory and returns its path.
+func (l *Lab) Write(name, content string) string {
+	l.t.Helper()
+	path := filepath.Join(l.dir, name)
+	l.check(os.WriteFile(path, []byte(content), 0o644))
+	return path
+}

@@ -172,6 +172,18 @@ func (m *Machine) ExpectMatch(pattern string) []string {
 	return match
 }
 
+// ExpectMenu waits until the machine shows a menu with the lines, in this
+// order, and reads its keyboard.
+func (m *Machine) ExpectMenu(lines ...string) {
+	m.l.t.Helper()
+	for _, line := range lines {
+		m.Expect(line)
+	}
+	// The menu is painted before iPXE looks at the keyboard, and a key that
+	// comes between the two is lost on some firmware.
+	time.Sleep(time.Second)
+}
+
 // Send types on the machine's serial line.
 func (m *Machine) Send(keys string) {
 	m.l.t.Helper()

@@ -33,7 +33,7 @@ func (l *Lab) NewNamespace(name string) *Namespace {
 	made := make(chan error)
 	go n.serve(made)
 	if err := <-made; err != nil {
-		l.t.Fatalf("network namespace: %v: whole boots need root, or a user namespace as `unshare -Urnm` makes it", err)
+		l.t.Fatalf("network namespace: %v: whole boots run as root, or as an ordinary user under scripts/as-root.sh", err)
 	}
 	l.t.Cleanup(func() {
 		close(n.work)
