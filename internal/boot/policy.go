@@ -2,6 +2,7 @@ package boot
 
 import (
 	"net/netip"
+	"slices"
 	"time"
 
 	"ravenboot/internal/generation"
@@ -49,7 +50,7 @@ type Image struct {
 // Paths are the paths of all files of the image that are served.
 func (i *Image) Paths() []string {
 	var paths []string
-	for _, path := range append([]string{i.Kernel, i.Chain}, append(i.Initrds, i.Files...)...) {
+	for _, path := range slices.Concat([]string{i.Kernel, i.Chain}, i.Initrds, i.Files) {
 		if path != "" {
 			paths = append(paths, path)
 		}

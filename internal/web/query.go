@@ -1,0 +1,85 @@
+package web
+
+import (
+	"errors"
+	"fmt"
+	"net/netip"
+	"net/url"
+	"unicode/utf8"
+
+	"ravenboot/internal/machine"
+)
+
+// Query is what a machine says of itself when it asks for its script.
+type Query struct {
+	Machine machine.Machine
+	Entry   string // "" asks for the menu
+}
+
+// Bounds of a query: far above what any iPXE sends.
+const (
+	mostMACs   = 16
+	mostSerial = 128 // bytes
+	mostEntry  = 256 // bytes
+)
+
+// ParseQuery reads the parameters of /boot.ipxe. Empty ones count as not
+// given, because iPXE expands what it doesn't know to nothing. A query without
+// any MAC gives a Machine whose MAC is zero. The error names the parameter.
+func ParseQuery(values url.Values, from netip.Addr) (Query, error) {
+	q := Query{Machine: machine.Machine{Addr: from.Unmap()}, Entry: values.Get("entry")}
+	err := errors.Join(
+		q.parseMACs(values["mac"]),
+		parseParameter(values, "uuid", machine.ParseUUID, &q.Machine.UUID),
+		parseParameter(values, "arch", machine.ParseArch, &q.Machine.Arch),
+		parseParameter(values, "platform", machine.ParseFirmware, &q.Machine.Firmware),
+		parseParameter(values, "serial", parseSerial, &q.Machine.Serial),
+	)
+	if len(q.Entry) > mostEntry {
+		err = errors.Join(err, fmt.Errorf("entry: longer than %d bytes", mostEntry))
+	}
+	return q, err
+}
+
+// parseMACs takes the first address for the NIC that boots, as the scripts
+// put it, and the others for the machine's further NICs.
+func (q *Query) parseMACs(given []string) error {
+	if len(given) > mostMACs {
+		return fmt.Errorf("mac: given %d times, at most %d are read", len(given), mostMACs)
+	}
+	for _, s := range given {
+		if s == "" {
+			continue
+		}
+		mac, err := machine.ParseMAC(s)
+		switch {
+		case err != nil:
+			return fmt.Errorf("mac: %w", err)
+		case q.Machine.MAC.IsZero():
+			q.Machine.MAC = mac
+		case mac != q.Machine.MAC:
+			q.Machine.Others = append(q.Machine.Others, mac)
+		}
+	}
+	return nil
+}
+
+func parseParameter[T any](values url.Values, name string, parse func(string) (T, error), to *T) error {
+	s := values.Get(name)
+	if s == "" {
+		return nil
+	}
+	value, err := parse(s)
+	if err != nil {
+		return fmt.Errorf("%s: %w", name, err)
+	}
+	*to = value
+	return nil
+}
+
+func parseSerial(s string) (string, error) {
+	if len(s) > mostSerial || !utf8.ValidString(s) {
+		return "", fmt.Errorf("longer than %d bytes, or no UTF-8", mostSerial)
+	}
+	return s, nil
+}

@@ -1,0 +1,220 @@
+package web
+
+import (
+	"net/http"
+	"net/url"
+	"path/filepath"
+	"strconv"
+	"strings"
+
+	"ravenboot/bootscript"
+	"ravenboot/internal/boot"
+	"ravenboot/internal/machine"
+)
+
+// Render makes the script that answers a query. base is the address of the
+// boot side, as BaseURL makes it.
+func (s *Scripts) Render(q Query, base string) Script {
+	m := q.Machine
+	if m.MAC.IsZero() && !m.UUID.IsKnown() {
+		return identify(base)
+	}
+	self := base + "/boot.ipxe?" + selfQuery(m)
+	if q.Entry != "" {
+		return s.boot(q, base, self)
+	}
+	plan := s.decider.Menu(m)
+	if plan.Refused {
+		return failure(http.StatusNotFound, plan.Reason, self)
+	}
+	script := Script{Status: http.StatusOK, Kind: "menu", Reason: plan.Reason, Entry: plan.Entries[plan.Default].ID}
+	if plan.Direct {
+		local := bootscript.Local{Fallback: fallback(&plan, self)}
+		script.Kind, script.Text = "boot", local.Render()
+		return script
+	}
+	menu := menuOf(&plan, m, base, self)
+	script.Text = menu.Render()
+	return script
+}
+
+// selfQuery repeats what the machine said of itself, so that the next script is
+// decided on the same grounds.
+func selfQuery(m machine.Machine) string {
+	var b strings.Builder
+	add := func(name, value string) {
+		if value == "" {
+			return
+		}
+		if b.Len() > 0 {
+			b.WriteByte('&')
+		}
+		b.WriteString(name)
+		b.WriteByte('=')
+		b.WriteString(value)
+	}
+	if !m.MAC.IsZero() {
+		add("mac", m.MAC.String())
+	}
+	for _, other := range m.Others {
+		add("mac", other.String())
+	}
+	if m.UUID.IsKnown() {
+		add("uuid", m.UUID.String())
+	}
+	if m.Serial != "" {
+		add("serial", url.QueryEscape(m.Serial))
+	}
+	add("arch", string(m.Arch))
+	add("platform", string(m.Firmware))
+	return b.String()
+}
+
+func identify(base string) Script {
+	i := bootscript.Identify{URL: base + "/boot.ipxe"}
+	return Script{Text: i.Render(), Status: http.StatusOK, Kind: "identify", Reason: "no MAC was given, so iPXE is asked who it is"}
+}
+
+func autoexec(base string) Script {
+	a := bootscript.Autoexec{URL: base + "/boot.ipxe"}
+	return Script{Text: a.Render(), Status: http.StatusOK, Kind: "autoexec", Reason: "the loader asked for it"}
+}
+
+func failure(status int, reason, self string) Script {
+	f := bootscript.Failure{Reason: reason, URL: self}
+	return Script{Text: f.Render(), Status: status, Kind: "error", Reason: reason}
+}
+
+func fallback(p *boot.MenuPlan, self string) bootscript.Fallback {
+	return bootscript.Fallback{
+		Rounds:    p.Rounds,
+		OnFailure: bootscript.OnFailure(p.OnFailure),
+		Local:     bootscript.LocalBoot(p.LocalBoot),
+		Menu:      self,
+	}
+}
+
+func menuOf(p *boot.MenuPlan, m machine.Machine, base, self string) *bootscript.Menu {
+	menu := &bootscript.Menu{
+		Title:    p.Title,
+		Machine:  p.Name,
+		Server:   strings.TrimPrefix(base, "http://"),
+		Items:    make([]bootscript.Item, 0, len(p.Entries)+2),
+		Default:  p.Entries[p.Default].ID,
+		Timeout:  p.Timeout,
+		Entry:    self + "&entry=",
+		Fallback: fallback(p, self),
+	}
+	if !m.MAC.IsZero() {
+		menu.MAC = m.MAC.String()
+	}
+	if m.Addr.IsValid() {
+		menu.Address = m.Addr.String()
+	}
+	for i := range p.Entries {
+		e := &p.Entries[i]
+		if i > 0 && p.Entries[i-1].Kind != e.Kind && e.Kind <= boot.KindLocal {
+			menu.Items = append(menu.Items, bootscript.Item{Heading: true})
+		}
+		menu.Items = append(menu.Items, itemOf(e))
+	}
+	return menu
+}
+
+func itemOf(e *boot.Entry) bootscript.Item {
+	item := bootscript.Item{ID: e.ID, Label: e.Label, Key: e.Key}
+	switch e.Kind {
+	case boot.KindLocal:
+		item.Do = bootscript.DoLocal
+	case boot.KindShell:
+		item.Do = bootscript.DoShell
+	case boot.KindReboot:
+		item.Do = bootscript.DoReboot
+	case boot.KindPoweroff:
+		item.Do = bootscript.DoPoweroff
+	}
+	return item
+}
+
+// boot makes the script of one entry.
+func (s *Scripts) boot(q Query, base, self string) Script {
+	plan, err := s.decider.Boot(q.Machine, q.Entry)
+	if err != nil {
+		return failure(http.StatusNotFound, err.Error(), self)
+	}
+	fall := fallback(&plan.MenuPlan, self)
+	script := Script{Status: http.StatusOK, Kind: "boot", Entry: plan.Entry.ID, Reason: plan.Reason}
+	switch plan.Entry.Kind {
+	case boot.KindGeneration:
+		b := generationBoot(&plan, q.Machine, base, fall)
+		script.Text, err = b.Render()
+	case boot.KindImage:
+		script.Text, err = renderImage(&plan, q.Machine, base, fall)
+	case boot.KindLocal:
+		l := bootscript.Local{Fallback: fall}
+		script.Text = l.Render()
+	default:
+		c := bootscript.Command{Name: plan.Entry.ID, Fallback: fall}
+		script.Text = c.Render()
+	}
+	if err != nil {
+		return failure(http.StatusInternalServerError, "entry "+plan.Entry.ID+": "+err.Error(), self)
+	}
+	return script
+}
+
+// initrdName is the name under which the kernel finds its initrd, on EFI by
+// the initrd= argument.
+const initrdName = "initrd"
+
+func generationBoot(p *boot.BootPlan, m machine.Machine, base string, fall bootscript.Fallback) *bootscript.Boot {
+	e := &p.Entry
+	files := base + "/generation/" + e.Generation.Profile + "/" + strconv.Itoa(e.Generation.Number) + "/"
+	if e.Specialisation != "" {
+		files += e.Specialisation + "/"
+	}
+	b := &bootscript.Boot{Title: e.ID + "  " + e.System.Label, Kernel: files + "kernel", Fallback: fall}
+	b.Args = make([]string, 0, len(e.System.KernelParams)+len(p.Args)+5)
+	b.Args = append(b.Args, "init="+e.System.Init)
+	b.Args = append(b.Args, e.System.KernelParams...)
+	if e.System.Initrd != "" {
+		b.Initrds = []bootscript.Initrd{{URL: files + "initrd", Name: initrdName}}
+		b.Args = append(b.Args, "initrd="+initrdName)
+	}
+	b.Args = appendOwnArgs(b.Args, m, base)
+	b.Args = append(b.Args, p.Args...)
+	return b
+}
+
+// appendOwnArgs adds what the booted machine needs to know: which interface it
+// booted from, and where the server is.
+func appendOwnArgs(args []string, m machine.Machine, base string) []string {
+	if !m.MAC.IsZero() {
+		args = append(args, "BOOTIF="+m.MAC.BOOTIF(), "ravenboot.machine="+m.MAC.String())
+	}
+	return append(args, "ravenboot.url="+base)
+}
+
+func renderImage(p *boot.BootPlan, m machine.Machine, base string, fall bootscript.Fallback) ([]byte, error) {
+	image := p.Entry.Image
+	files := base + "/image/" + image.Name
+	args := make([]string, 0, len(image.Args)+len(p.Args)+4)
+	for _, arg := range image.Args {
+		args = append(args, strings.ReplaceAll(arg, "{url}", files))
+	}
+	if image.Chain != "" {
+		c := bootscript.Chain{Title: p.Entry.Label, URL: files + "/" + filepath.Base(image.Chain), Args: args, Fallback: fall}
+		return c.Render()
+	}
+	b := bootscript.Boot{Title: p.Entry.Label, Kernel: files + "/" + filepath.Base(image.Kernel), Fallback: fall}
+	for _, path := range image.Initrds {
+		name := filepath.Base(path)
+		b.Initrds = append(b.Initrds, bootscript.Initrd{URL: files + "/" + name, Name: name})
+		args = append(args, "initrd="+name)
+	}
+	if len(image.Initrds) > 0 {
+		args = appendOwnArgs(args, m, base)
+	}
+	b.Args = append(args, p.Args...)
+	return b.Render()
+}
