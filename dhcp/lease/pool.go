@@ -1,63 +1,216 @@
 package lease
 
 import (
-	"context"
+	"errors"
+	"fmt"
 	"log/slog"
 	"net/netip"
+	"slices"
+	"sync"
 	"time"
 
 	"ravenboot/internal/machine"
+	"ravenboot/internal/state"
 )
 
 // Pool hands out addresses. Its methods are safe for use by several goroutines.
 type Pool struct {
 	// Now is the clock; set it before the first use.
 	Now func() time.Time
+
+	store  Store
+	prober Prober
+	log    *slog.Logger
+
+	mu     sync.Mutex
+	blocks []*block
+	taken  map[netip.Addr]bool // what is reserved
+	// outside has the recorded leases that the configuration doesn't cover.
+	outside map[netip.Addr]*slot
+	calm    bucket    // of echoes that a machine waits for
+	turn    int       // which subnet the survey begins with
+	warned  time.Time // of unprobed offers
 }
 
 // NewPool makes a pool of the subnets' ranges, without the reserved addresses:
 // those of hosts, and the server's own. It takes up the leases of the store. A
 // nil prober means that no address is ever probed.
 func NewPool(subnets []Subnet, reserved []netip.Addr, store Store, prober Prober, log *slog.Logger) (*Pool, error) {
-	panic("being written")
+	p := &Pool{Now: time.Now, store: store, prober: prober, log: log, outside: make(map[netip.Addr]*slot)}
+	leases, err := store.Leases()
+	if err != nil {
+		return nil, err
+	}
+	slices.SortStableFunc(leases, func(a, b state.Lease) int { return a.Expires.Compare(b.Expires) })
+	for _, l := range leases {
+		// Whether it has ended is for expire to find, once the clock is set.
+		p.outside[l.Addr] = &slot{addr: l.Addr, kind: leased, mac: l.MAC, until: l.Expires, recorded: l.MAC, stored: l.Expires}
+	}
+	if err := p.SetSubnets(subnets, reserved); err != nil {
+		return nil, err
+	}
+	return p, nil
 }
 
-// Run surveys free addresses ahead of time and forgets old leases, until ctx
-// ends. A pool works without it, but then only probes when it is asked.
-func (p *Pool) Run(ctx context.Context) error { panic("being written") }
-
 // SetSubnets puts a new configuration in force. Leases outside of it stay
-// recorded, but aren't offered or renewed.
-func (p *Pool) SetSubnets(subnets []Subnet, reserved []netip.Addr) error { panic("being written") }
+// recorded, but aren't offered or renewed. On an error nothing has changed.
+func (p *Pool) SetSubnets(subnets []Subnet, reserved []netip.Addr) error {
+	if err := validate(subnets); err != nil {
+		return err
+	}
+	taken := make(map[netip.Addr]bool, len(reserved))
+	for _, addr := range reserved {
+		taken[addr.Unmap()] = true
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	known := p.strip()
+	p.taken = taken
+	unprobed := make(map[netip.Prefix]uint64)
+	for _, b := range p.blocks {
+		unprobed[b.conf.Network] = b.unprobed
+	}
+	p.blocks = nil
+	for _, conf := range subnets {
+		conf.Network = conf.Network.Masked()
+		b := newBlock(conf, taken)
+		b.unprobed = unprobed[conf.Network]
+		p.blocks = append(p.blocks, b)
+	}
+	for _, s := range known {
+		p.adopt(s)
+	}
+	return nil
+}
+
+// strip takes every slot that is worth keeping out of its block.
+func (p *Pool) strip() []*slot {
+	var known []*slot
+	for _, b := range p.blocks {
+		for k := former; k < leased; k++ {
+			for e := b.lists[k].Front(); e != nil; e = e.Next() {
+				known = append(known, e.Value.(*slot))
+			}
+		}
+		known = append(known, b.leases...)
+	}
+	for _, s := range p.outside {
+		known = append(known, s)
+	}
+	clear(p.outside)
+	// An expired lease must not take its machine from a later one.
+	slices.SortStableFunc(known, func(a, b *slot) int { return a.until.Compare(b.until) })
+	return known
+}
+
+// adopt puts a slot into the block that hands out its address now, or outside.
+func (p *Pool) adopt(s *slot) {
+	b, k := p.blockOf(s.addr), s.kind
+	s.kind, s.place, s.survey = nowhere, nil, nil
+	if b == nil || !b.handsOut(s.addr) {
+		if !s.recorded.IsZero() {
+			s.kind = k
+			p.outside[s.addr] = s
+		}
+		return
+	}
+	if before := b.byMAC[s.mac]; before != nil && before.kind == former {
+		b.give(before, machine.MAC{})
+	}
+	b.slots[s.addr] = s
+	b.move(s, k, s.until)
+	if !s.mac.IsZero() {
+		b.byMAC[s.mac] = s
+	}
+}
 
 // Subnet is the subnet that has the address link in its network, or nil. Link
 // is the relay's address, or the server's on the interface of the packet.
-func (p *Pool) Subnet(link netip.Addr) *Subnet { panic("being written") }
-
-// Offer picks an address for a DISCOVER and holds it for a short time. Fixed
-// is the host's address by configuration, requested the one in option 50; both
-// may be the zero Addr. It returns within 300 ms. On an error there is nothing
-// to answer: ErrNoAddress, ErrInProgress, or that of ctx.
-func (p *Pool) Offer(ctx context.Context, sub *Subnet, mac machine.MAC, fixed, requested netip.Addr) (Lease, error) {
-	panic("being written")
+func (p *Pool) Subnet(link netip.Addr) *Subnet {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if b := p.blockOf(link.Unmap()); b != nil {
+		return b.conf
+	}
+	return nil
 }
 
-// Confirm leases addr for a REQUEST in any state of RFC 2131 section 4.3.2,
-// and returns once the lease is on the disk. ErrNotYours calls for a NAK.
-// ErrUnknown calls for silence in INIT-REBOOT; in SELECTING, when the machine
-// names this server (which was restarted since its offer), for an Offer with
-// addr requested and another Confirm, or else a NAK. Any other error: silence.
-func (p *Pool) Confirm(ctx context.Context, sub *Subnet, mac machine.MAC, fixed, addr netip.Addr) (Lease, error) {
-	panic("being written")
+func (p *Pool) blockOf(addr netip.Addr) *block {
+	for _, b := range p.blocks {
+		if b.conf.Network.Contains(addr) {
+			return b
+		}
+	}
+	return nil
 }
 
-// Decline sets aside an address that the machine found in use by another. An
-// address that the machine doesn't hold is left alone.
-func (p *Pool) Decline(mac machine.MAC, addr netip.Addr) { panic("being written") }
+// errGone is for a subnet that a reload has removed while a packet was in work.
+var errGone = errors.New("the subnet is no longer configured")
 
-// Release ends the machine's lease on addr. An address that the machine
-// doesn't hold is left alone.
-func (p *Pool) Release(mac machine.MAC, addr netip.Addr) { panic("being written") }
+// enter finds the block of a subnet as it is configured now, with everything
+// ended that ends by now. The caller holds p.mu.
+func (p *Pool) enter(sub *Subnet) (*block, time.Time, error) {
+	now := p.Now()
+	for _, b := range p.blocks {
+		if b.conf.Network == sub.Network {
+			b.expire(now)
+			return b, now, nil
+		}
+	}
+	return nil, now, errGone
+}
 
 // Stats counts the addresses of every subnet.
-func (p *Pool) Stats() []SubnetStats { panic("being written") }
+func (p *Pool) Stats() []SubnetStats {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	now := p.Now()
+	stats := make([]SubnetStats, 0, len(p.blocks))
+	for _, b := range p.blocks {
+		b.expire(now)
+		s := SubnetStats{
+			Network: b.conf.Network, Size: b.size,
+			Leased: b.len(leased), Offered: b.len(offered), Declined: b.len(declined), InUse: b.len(inUse),
+			Unprobed: b.unprobed,
+		}
+		s.Free = s.Size - s.Leased - s.Offered - s.Declined - s.InUse
+		for _, k := range [...]kind{fresh, former} {
+			for e := b.lists[k].Front(); e != nil; e = e.Next() {
+				if e.Value.(*slot).silent(now) {
+					s.Surveyed++
+				}
+			}
+		}
+		stats = append(stats, s)
+	}
+	return stats
+}
+
+// validate refuses what the code cannot work with. Errors that a reader of the
+// configuration can understand are made where it is read.
+func validate(subnets []Subnet) error {
+	for i, sub := range subnets {
+		if !sub.Network.Addr().Is4() {
+			return fmt.Errorf("subnet %v: not an IPv4 network", sub.Network)
+		}
+		if sub.Lease <= 0 {
+			return fmt.Errorf("subnet %v: the lease time must be over zero", sub.Network)
+		}
+		for _, other := range subnets[:i] {
+			if sub.Network.Overlaps(other.Network) {
+				return fmt.Errorf("subnets %v and %v overlap", other.Network, sub.Network)
+			}
+		}
+		for j, r := range sub.Ranges {
+			if r.Last.Less(r.First) || !sub.Network.Contains(r.First) || !sub.Network.Contains(r.Last) {
+				return fmt.Errorf("subnet %v: the range from %v to %v is not within it", sub.Network, r.First, r.Last)
+			}
+			for _, other := range sub.Ranges[:j] {
+				if other.Contains(r.First) || other.Contains(r.Last) || r.Contains(other.First) {
+					return fmt.Errorf("subnet %v: the ranges from %v and from %v overlap", sub.Network, other.First, r.First)
+				}
+			}
+		}
+	}
+	return nil
+}

@@ -1,0 +1,5 @@
+package lease
+
+import "log/slog"
+
+var discard = slog.New(slog.DiscardHandler)
