@@ -76,7 +76,7 @@ func (r *request) sizeLimit() int {
 // (smee#382). A NAK through a relay has it set, because the client may have no
 // address (RFC 2131 section 4.3.2).
 func (r *request) header(w *writer, a *answer) {
-	w.b[0], w.b[1], w.b[2] = bootReply, ethernet, byte(len(r.mac))
+	w.b[0], w.b[1], w.b[offsetHlen] = bootReply, ethernet, byte(len(r.mac))
 	copy(w.b[offsetXID:], r.xid[:])
 	flags := r.flags
 	if a.message == dhcpv4.MessageTypeNak && r.relay.IsValid() {
@@ -106,7 +106,8 @@ func (r *request) serverID(server netip.Addr) netip.Addr {
 // old BIOS ROMs and U-Boot, the options for those that look at nothing else,
 // asked for or not (booter PR#12). file and sname are never overloaded.
 func (r *request) writeBoot(w *writer, a *answer) {
-	server := a.server.String()
+	var text [len("255.255.255.255")]byte
+	server := a.server.AppendTo(text[:0])
 	w.addr(offsetSiaddr, a.server)
 	copy(w.b[offsetSname:offsetFile-1], server)
 	copy(w.b[offsetFile:offsetCookie-1], a.file.name)
@@ -114,7 +115,7 @@ func (r *request) writeBoot(w *writer, a *answer) {
 	if a.file.bypass {
 		w.option(optVendorSpecific, bypassDiscovery)
 	}
-	w.text(optTFTPServer, server)
+	w.option(optTFTPServer, server)
 	w.text(optBootFile, a.file.option67())
 	if id := r.options[optMachineID]; w.fits(len(id)) {
 		w.option(optMachineID, id)

@@ -1,6 +1,7 @@
 package dhcp
 
 import (
+	"encoding/binary"
 	"errors"
 	"net/netip"
 
@@ -46,6 +47,8 @@ const broadcastFlag = 0x8000
 var (
 	errNoRequest   = errors.New("no request, but somebody's reply")
 	errTooLong     = errors.New("longer than an Ethernet frame")
+	errNoDHCP      = errors.New("no DHCP: too short, or without its magic cookie")
+	errOptions     = errors.New("options are cut short")
 	errNotEthernet = errors.New("hardware address is not 6 bytes long")
 	errBadMAC      = errors.New("hardware address is zero, broadcast or multicast")
 	errBadClient   = errors.New("client address (ciaddr) is no unicast address")
@@ -56,34 +59,46 @@ var (
 // bootRequest is the op code of a client's packet, RFC 2131 figure 1.
 const bootRequest = 1
 
-// parse reads a packet. An error means that nothing may be done with it.
+// usualOptions is how many a boot client sends, and some more.
+const usualOptions = 16
+
+// parse reads a packet: its header, which is fixed, here, and its options by the
+// library. An error means that nothing may be done with it. A missing end mark
+// is none.
 func parse(p Packet) (*request, error) {
 	switch {
 	case len(p.Data) > maxPacket:
 		return nil, errTooLong
 	case len(p.Data) > 0 && p.Data[0] != bootRequest:
 		return nil, errNoRequest
-	}
-	packet, err := dhcpv4.FromBytes(p.Data)
-	if err != nil {
-		return nil, err
-	}
-	if len(packet.ClientHWAddr) != len(machine.MAC{}) {
+	case len(p.Data) < headerLen || string(p.Data[offsetCookie:headerLen]) != magicCookie:
+		return nil, errNoDHCP
+	case int(p.Data[offsetHlen]) != len(machine.MAC{}):
 		return nil, errNotEthernet
 	}
 	r := &request{
-		message: packet.MessageType(),
-		xid:     packet.TransactionID,
-		mac:     machine.MAC(packet.ClientHWAddr),
-		flags:   packet.Flags & broadcastFlag,
-		ciaddr:  addrOf(packet.ClientIPAddr),
-		relay:   addrOf(packet.GatewayIPAddr),
-		wanted:  addrOf(packet.Options[optRequestedAddress]),
-		server:  addrOf(packet.Options[optServerID]),
-		options: packet.Options,
+		xid:     dhcpv4.TransactionID(p.Data[offsetXID:]),
+		mac:     machine.MAC(p.Data[offsetChaddr:]),
+		flags:   binary.BigEndian.Uint16(p.Data[offsetFlags:]) & broadcastFlag,
+		ciaddr:  addrOf(p.Data[offsetCiaddr:offsetYiaddr]),
+		relay:   addrOf(p.Data[offsetGiaddr:offsetChaddr]),
+		options: make(dhcpv4.Options, usualOptions),
 	}
+	if err := r.options.FromBytes(p.Data[headerLen:]); err != nil {
+		return nil, errOptions
+	}
+	r.message = messageType(r.options[optMessageType])
+	r.wanted = addrOf(r.options[optRequestedAddress])
+	r.server = addrOf(r.options[optServerID])
 	r.agent = parseRelayAgent(r.options[optRelayAgent])
 	return r, r.check(p.Interface)
+}
+
+func messageType(b []byte) dhcpv4.MessageType {
+	if len(b) != 1 {
+		return dhcpv4.MessageTypeNone
+	}
+	return dhcpv4.MessageType(b[0])
 }
 
 func (r *request) check(in *Interface) error {

@@ -8,6 +8,7 @@ import (
 
 // The header of a DHCP packet, RFC 2131 figure 1: offsets in bytes.
 const (
+	offsetHlen   = 2
 	offsetXID    = 4
 	offsetFlags  = 10
 	offsetCiaddr = 12
@@ -20,6 +21,9 @@ const (
 	offsetCookie = 236
 	headerLen    = 240
 )
+
+// magicCookie opens the options, RFC 2131 section 3.
+const magicCookie = "\x63\x82\x53\x63"
 
 // minPacket is the smallest that old relays and ROMs let through, in bytes: a
 // BOOTP packet (RFC 951).
@@ -41,7 +45,7 @@ type writer struct {
 
 func newWriter(limit int) *writer {
 	w := &writer{b: make([]byte, headerLen, headerLen+minPacket), limit: limit}
-	copy(w.b[offsetCookie:], "\x63\x82\x53\x63")
+	copy(w.b[offsetCookie:], magicCookie)
 	return w
 }
 
