@@ -60,10 +60,10 @@ func macError(s string) error {
 func (m MAC) IsZero() bool { return m == MAC{} }
 
 // String is the project's spelling: lower case with colons.
-func (m MAC) String() string { return string(m.append(nil, ':')) }
+func (m MAC) String() string { return string(m.append(make([]byte, 0, macLen), ':')) }
 
 // Dashed is the spelling used in file names: lower case with dashes.
-func (m MAC) Dashed() string { return string(m.append(nil, '-')) }
+func (m MAC) Dashed() string { return string(m.append(make([]byte, 0, macLen), '-')) }
 
 // BOOTIF is the value of pxelinux's BOOTIF argument: the hardware type of
 // Ethernet, then the address, with dashes.
@@ -78,12 +78,17 @@ func (m *MAC) UnmarshalText(text []byte) (err error) {
 	return err
 }
 
+// macLen is the length of an address with separators, in bytes.
+const macLen = len("52:54:00:12:34:56")
+
+// append is written out because it runs for every group at every DHCP packet.
 func (m MAC) append(dst []byte, separator byte) []byte {
+	const digits = "0123456789abcdef"
 	for i, b := range m {
 		if i > 0 {
 			dst = append(dst, separator)
 		}
-		dst = hex.AppendEncode(dst, []byte{b})
+		dst = append(dst, digits[b>>4], digits[b&0xf])
 	}
 	return dst
 }
@@ -114,7 +119,8 @@ func ParseMACPattern(s string) (MACPattern, error) {
 
 // Match reports whether m fits the pattern.
 func (p MACPattern) Match(m MAC) bool {
-	return !m.IsZero() && strings.HasPrefix(m.String(), p.prefix)
+	var text [macLen]byte
+	return !m.IsZero() && strings.HasPrefix(string(m.append(text[:0], ':')), p.prefix)
 }
 
 // String is the pattern as it is written in the configuration.
