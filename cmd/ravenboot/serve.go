@@ -1,0 +1,99 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"github.com/coreos/go-systemd/v22/daemon"
+
+	"ravenboot/internal/config"
+	"ravenboot/internal/logging"
+)
+
+var serveCommand = command{
+	name:    "serve",
+	summary: "runs every service that the configuration turns on",
+	example: `  ravenboot serve -config /etc/ravenboot/ravenboot.toml
+  systemctl reload ravenboot      # or save the file: a good one takes effect at once
+`,
+	flags: configFlag,
+	run:   serve,
+}
+
+func serve(ctx context.Context, c *invocation) error {
+	cfg, err := config.Load(c.configFile)
+	if err != nil {
+		return err
+	}
+	log, out := logging.New(c.stderr, logging.Config{Level: cfg.Log.Level, Format: cfg.Log.Format})
+	defer out.Close()
+	for _, warning := range cfg.Warnings {
+		log.Warn("configuration", "problem", warning)
+	}
+	if err := serveConfig(ctx, c.configFile, cfg, log); err != nil {
+		log.Error("stopped", "error", err)
+		return err
+	}
+	log.Info("stopped")
+	return nil
+}
+
+// serveConfig runs the services until ctx ends or a signal comes.
+func serveConfig(ctx context.Context, file string, cfg *config.Config, log *slog.Logger) error {
+	ctx, stopSignals := signal.NotifyContext(ctx, syscall.SIGTERM, syscall.SIGINT)
+	defer stopSignals()
+	hangup := make(chan os.Signal, 1)
+	signal.Notify(hangup, syscall.SIGHUP)
+	defer signal.Stop(hangup)
+
+	s, err := newServer(cfg, log)
+	if err != nil {
+		return err
+	}
+	err = s.start()
+	if err == nil {
+		notify(log, daemon.SdNotifyReady)
+		err = s.runUntil(ctx, file, hangup)
+		notify(log, daemon.SdNotifyStopping)
+	}
+	// From here on a second signal kills, as it does by default.
+	stopSignals()
+	return errors.Join(err, s.stop())
+}
+
+// runUntil reloads the configuration when it changes, until ctx ends or a
+// service fails.
+func (s *server) runUntil(ctx context.Context, file string, hangup <-chan os.Signal) error {
+	for {
+		select {
+		case <-ctx.Done():
+			s.log.Info("stopping", "reason", "signal")
+			return nil
+		case err := <-s.group.failed:
+			return err
+		case <-hangup:
+			notify(s.log, daemon.SdNotifyReloading)
+			notify(s.log, daemon.SdNotifyReady)
+		}
+	}
+}
+
+// notify tells systemd of a state; without systemd it does nothing.
+func notify(log *slog.Logger, state string) {
+	if _, err := daemon.SdNotify(false, state); err != nil {
+		log.Warn("systemd could not be told", "state", state, "error", err)
+	}
+}
+
+// explainPermission names the usual cause of a start that fails on a permission.
+func explainPermission(err error) error {
+	if errors.Is(err, os.ErrPermission) && os.Geteuid() != 0 {
+		return fmt.Errorf("%w; run it as root, or with CAP_NET_BIND_SERVICE and CAP_NET_RAW as dist/ravenboot.service does", err)
+	}
+	return err
+}

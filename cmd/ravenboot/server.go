@@ -1,0 +1,317 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/netip"
+	"strconv"
+	"sync/atomic"
+
+	"github.com/coreos/go-systemd/v22/activation"
+
+	"ravenboot/assets"
+	"ravenboot/dhcp"
+	"ravenboot/dhcp/lease"
+	"ravenboot/internal/boot"
+	"ravenboot/internal/config"
+	"ravenboot/internal/generation"
+	"ravenboot/internal/metrics"
+	"ravenboot/internal/state"
+	"ravenboot/internal/web"
+)
+
+// server is everything that `serve` runs.
+type server struct {
+	log     *slog.Logger
+	config  *config.Config // in force
+	group   *group
+	metrics *metrics.Metrics
+	up      atomic.Bool
+
+	catalog *generation.Catalog
+	loaders *assets.Loaders
+	decider *boot.Decider
+	scripts *web.Scripts
+	dhcp    *dhcp.Server
+	state   *state.State // nil but in mode server
+	pool    *lease.Pool  // likewise
+	sockets sockets
+}
+
+// newServer wires the parts together. Nothing listens yet.
+func newServer(cfg *config.Config, log *slog.Logger) (*server, error) {
+	s := &server{log: log, config: cfg, group: newGroup(log), metrics: metrics.New(thisBuild().Version)}
+	var err error
+	if s.sockets, err = systemdSockets(); err != nil {
+		return nil, err
+	}
+	if s.catalog, err = generation.NewCatalog(profilesOf(cfg), log); err != nil {
+		return nil, err
+	}
+	s.loaders = assets.FindLoaders(cfg.Loaders.Dirs)
+	s.decider = boot.New(cfg.Boot, s.catalog, s.loaders)
+	s.scripts = web.NewScripts(s.decider, web.ScriptsConfig{
+		Address: cfg.Server.Address, HTTPPort: portOf(cfg.HTTP.Listen), Observe: s.metrics.Script,
+	}, log)
+	if cfg.DHCP.Mode == config.ModeServer {
+		if err := s.openLeases(); err != nil {
+			return nil, err
+		}
+	}
+	var addresses dhcp.Addresses
+	if s.pool != nil {
+		addresses = s.pool
+	}
+	s.dhcp, err = dhcp.New(s.dhcpConfig(cfg), s.decider, addresses, log)
+	return s, err
+}
+
+func (s *server) openLeases() error {
+	var err error
+	if s.state, err = state.Open(s.config.Server.StateDir, s.log); err != nil {
+		return err
+	}
+	s.pool, err = lease.NewPool(s.config.DHCP.Subnets, reservedOf(s.config), s.state, nil, s.log)
+	if err != nil {
+		return errors.Join(err, s.state.Close())
+	}
+	s.metrics.Leases(s.leaseCounts)
+	return nil
+}
+
+func (s *server) leaseCounts() []metrics.LeaseCount {
+	var counts []metrics.LeaseCount
+	for _, subnet := range s.pool.Stats() {
+		network := subnet.Network.String()
+		counts = append(counts,
+			metrics.LeaseCount{Network: network, State: "free", Addresses: subnet.Free},
+			metrics.LeaseCount{Network: network, State: "offered", Addresses: subnet.Offered},
+			metrics.LeaseCount{Network: network, State: "leased", Addresses: subnet.Leased},
+			metrics.LeaseCount{Network: network, State: "declined", Addresses: subnet.Declined},
+			metrics.LeaseCount{Network: network, State: "in_use", Addresses: subnet.InUse})
+	}
+	return counts
+}
+
+// start brings the services up, those first that the others send machines to:
+// whoever gets an address and a boot file finds the file.
+func (s *server) start() error {
+	if err := s.startTasks(); err != nil {
+		return explainPermission(err)
+	}
+	s.up.Store(true)
+	return nil
+}
+
+func (s *server) startTasks() error {
+	cfg := s.config
+	tasks := []task{loop("generations", s.catalog.Run)}
+	if cfg.Admin.Listen != "" || s.sockets.admin != nil {
+		tasks = append(tasks, web.NewServer("admin", cfg.Admin.Listen, s.sockets.admin,
+			web.NewAdminHandler(s.metrics.Handler(), s.healthy), s.log))
+	}
+	if cfg.HTTP.Listen != "" || s.sockets.http != nil {
+		tasks = append(tasks, web.NewServer("http", cfg.HTTP.Listen, s.sockets.http, s.bootHandler(), s.log))
+	}
+	if cfg.TFTP.Listen != "" || s.sockets.tftp != nil {
+		tasks = append(tasks, assets.NewTFTP(s.tftpConfig(), s.loaders, s.scripts, s.log))
+	}
+	if s.pool != nil {
+		tasks = append(tasks, loop("leases", s.pool.Run))
+	}
+	tasks = append(tasks, s.dhcp)
+	for _, t := range tasks {
+		if err := s.group.start(t); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (s *server) healthy() error {
+	if !s.up.Load() {
+		return errors.New("not every service is up yet")
+	}
+	return nil
+}
+
+func (s *server) stop() error {
+	s.up.Store(false)
+	err := s.group.stop()
+	if s.state != nil {
+		err = errors.Join(err, s.state.Close())
+	}
+	return err
+}
+
+// reload puts a changed configuration in force, as far as that goes without
+// opening sockets anew.
+func (s *server) reload(cfg *config.Config) error {
+	err := s.apply(cfg)
+	s.metrics.Reload(err == nil)
+	return err
+}
+
+func (s *server) apply(cfg *config.Config) error {
+	if cfg.DHCP.Mode == config.ModeServer && s.pool == nil {
+		return errors.New(`[dhcp] mode = "server" takes effect at the next start; until then the former configuration stays in force`)
+	}
+	var addresses dhcp.Addresses
+	if s.pool != nil {
+		addresses = s.pool
+	}
+	if err := s.dhcp.SetConfig(s.dhcpConfig(cfg), addresses); err != nil {
+		return err
+	}
+	if s.pool != nil {
+		if err := s.pool.SetSubnets(cfg.DHCP.Subnets, reservedOf(cfg)); err != nil {
+			return err
+		}
+	}
+	s.loaders.SetDirs(cfg.Loaders.Dirs)
+	s.catalog.SetProfiles(profilesOf(cfg))
+	s.decider.SetPolicy(cfg.Boot)
+	for _, left := range needRestart(s.config, cfg) {
+		s.log.Warn("configuration", "problem", left+" has changed, which takes effect at the next start")
+	}
+	for _, warning := range cfg.Warnings {
+		s.log.Warn("configuration", "problem", warning)
+	}
+	return nil
+}
+
+// needRestart names the changes that only a new start brings.
+func needRestart(old, next *config.Config) []string {
+	var names []string
+	add := func(changed bool, name string) {
+		if changed {
+			names = append(names, name)
+		}
+	}
+	add(old.Server.StateDir != next.Server.StateDir, "[server] state_dir")
+	add(old.Server.Address != next.Server.Address, "[server] address")
+	add(old.TFTP != next.TFTP, "[tftp]")
+	add(old.HTTP != next.HTTP, "[http]")
+	add(old.Admin != next.Admin, "[admin]")
+	add(old.Log != next.Log, "[log]")
+	return names
+}
+
+func (s *server) dhcpConfig(cfg *config.Config) dhcp.Config {
+	return dhcp.Config{
+		Mode: dhcp.Mode(cfg.DHCP.Mode), Interfaces: cfg.Server.Interfaces,
+		Port: cfg.DHCP.Port, ProxyPort: cfg.DHCP.ProxyPort, Address: cfg.Server.Address,
+		HTTPPort: portOf(cfg.HTTP.Listen), TFTPPort: portOf(cfg.TFTP.Listen),
+		EFIOption43: cfg.DHCP.EFIOption43, Observe: s.metrics.DHCP,
+	}
+}
+
+func (s *server) tftpConfig() assets.TFTPConfig {
+	return assets.TFTPConfig{
+		Listen: s.config.TFTP.Listen, Conn: s.sockets.tftp,
+		BlockSize: s.config.TFTP.BlockSize, SinglePort: s.config.TFTP.SinglePort,
+		MaxTransfers: s.config.TFTP.MaxTransfers,
+		// Where ravenboot answers DHCP, it tells iPXE apart there.
+		ScriptForLoader: s.config.DHCP.Mode == config.ModeOff && s.config.TFTP.ScriptForLoader == config.ScriptAuto,
+		Observe:         s.metrics.Transfer,
+	}
+}
+
+func profilesOf(cfg *config.Config) []generation.Profile {
+	var profiles []generation.Profile
+	for _, p := range cfg.Boot.Profiles {
+		profiles = append(profiles, p.Profile)
+	}
+	return profiles
+}
+
+// reservedOf lists the addresses that are never handed out to others: those of
+// hosts, and the server's own.
+func reservedOf(cfg *config.Config) []netip.Addr {
+	var reserved []netip.Addr
+	for _, h := range cfg.Boot.Hosts {
+		if h.Addr.IsValid() {
+			reserved = append(reserved, h.Addr)
+		}
+	}
+	own, err := net.InterfaceAddrs()
+	if err != nil {
+		return reserved
+	}
+	for _, a := range own {
+		if p, err := netip.ParsePrefix(a.String()); err == nil && p.Addr().Is4() {
+			reserved = append(reserved, p.Addr())
+		}
+	}
+	return reserved
+}
+
+// portOf is the port of a listen address, 0 for a service that is turned off.
+func portOf(listen string) int {
+	_, port, err := net.SplitHostPort(listen)
+	if err != nil {
+		return 0
+	}
+	n, _ := strconv.Atoi(port)
+	return n
+}
+
+// serverAddress is the address that scripts would carry: the configured one,
+// else the first of the first interface.
+func serverAddress(cfg *config.Config) netip.Addr {
+	if cfg.Server.Address.IsValid() {
+		return cfg.Server.Address
+	}
+	for _, name := range cfg.Server.Interfaces {
+		i, err := net.InterfaceByName(name)
+		if err != nil {
+			continue
+		}
+		addrs, _ := i.Addrs()
+		for _, a := range addrs {
+			if p, err := netip.ParsePrefix(a.String()); err == nil && p.Addr().Is4() {
+				return p.Addr()
+			}
+		}
+	}
+	return netip.AddrFrom4([4]byte{127, 0, 0, 1})
+}
+
+// sockets are those that systemd has opened for the program, by the names that
+// the socket unit gives them (FileDescriptorName=).
+type sockets struct {
+	http, admin net.Listener
+	tftp        net.PacketConn
+}
+
+func systemdSockets() (sockets, error) {
+	var s sockets
+	for _, f := range activation.Files(true) {
+		var err error
+		switch f.Name() {
+		case "http":
+			s.http, err = net.FileListener(f)
+		case "admin":
+			s.admin, err = net.FileListener(f)
+		case "tftp":
+			s.tftp, err = net.FilePacketConn(f)
+		default:
+			err = fmt.Errorf("no service takes it; the names are http, admin and tftp (FileDescriptorName=)")
+		}
+		if err != nil {
+			return s, fmt.Errorf("socket %q from systemd: %w", f.Name(), err)
+		}
+		f.Close()
+	}
+	return s, nil
+}
+
+func (s *server) bootHandler() http.Handler {
+	files := assets.NewFiles(s.loaders, s.catalog, s.decider, assets.FilesConfig{
+		MaxTransfers: s.config.HTTP.MaxTransfers, Observe: s.metrics.Transfer,
+	}, s.log)
+	return web.NewBootHandler(s.scripts, files, s.healthy)
+}
