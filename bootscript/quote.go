@@ -12,13 +12,10 @@ import (
 // it (src/image/script.c). So whatever must not be seen while the line is split
 // comes in through a setting.
 const (
-	spaceSetting = "${sp:string}"   // a space; see preamble
+	spaceSetting = "${sp:string}"   // a space
 	tabSetting   = "${tab:string}"  // a tab
 	nothing      = "${none:string}" // never set, so it expands to nothing
 )
-
-// preamble begins every script.
-const preamble = "#!ipxe\n"
 
 // whiteSpaceSettings defines what appendToken refers to.
 const whiteSpaceSettings = "set sp:hex 20\nset tab:hex 09\n"
