@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"unicode"
 
 	"github.com/BurntSushi/toml"
 )
@@ -38,10 +39,10 @@ func decode(data []byte, p *problems) (*raw, bool) {
 }
 
 func (p *problems) syntax(data []byte, err error) {
-	e := &Error{File: p.file, Text: err.Error()}
+	e := &Error{File: p.file, Text: plain(err.Error())}
 	var parse toml.ParseError
 	if errors.As(err, &parse) {
-		e.Line, e.Column, e.Text = parse.Position.Line, parse.Position.Col, strings.TrimSuffix(parse.Message, ".")
+		e.Line, e.Column, e.Text = parse.Position.Line, parse.Position.Col, plain(parse.Message)
 		// For keys that are given twice the library's column lies beyond the line.
 		if lines := strings.SplitN(string(data), "\n", e.Line+1); e.Line > len(lines) || e.Column > len(lines[e.Line-1])+1 {
 			e.Column = 0
@@ -49,6 +50,23 @@ func (p *problems) syntax(data []byte, err error) {
 	}
 	e.Text += "; correct the TOML syntax, the rest of the file was not checked"
 	p.errors = append(p.errors, e)
+}
+
+// plain makes one line of the library's message, which may quote the file, at
+// any length and with any bytes.
+func plain(message string) string {
+	const most = 200
+	printable := func(r rune) rune {
+		if unicode.IsPrint(r) {
+			return r
+		}
+		return '?'
+	}
+	message = strings.TrimSuffix(strings.Map(printable, message), ".")
+	if runes := []rune(message); len(runes) > most {
+		message = string(runes[:most]) + "..."
+	}
+	return message
 }
 
 func (d *decoder) lineOf(path string, otherwise int) int {
