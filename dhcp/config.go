@@ -47,6 +47,8 @@ type Addresses interface {
 	Release(mac machine.MAC, addr netip.Addr)
 }
 
+var _ Addresses = (*lease.Pool)(nil)
+
 // Config is what the administrator decides. Interfaces and ports are read once,
 // by Run; the rest may be replaced by SetConfig.
 type Config struct {

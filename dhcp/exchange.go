@@ -142,13 +142,20 @@ func (x *exchange) bootFile() *bootFile {
 		x.start.Kind, x.start.Reason = boot.StartNothing, x.start.Reason+"; refused: "+err.Error()
 		return nil
 	}
-	if x.start.Kind == boot.StartLoader && x.start.Client.IPXE != nil {
+	if x.start.Kind == boot.StartLoader && x.start.Client.IPXE != nil && x.concludes() {
 		x.handed.record(mac, x.req.xid)
 	}
 	return file
 }
 
-// answer begins an answer with what all have in common.
+// concludes reports whether the machine goes on with this answer: in mode server
+// with the one to its REQUEST. An iPXE that lost that and begins anew has not
+// been handed anything. A proxy hears of no REQUEST for certain.
+func (x *exchange) concludes() bool {
+	return x.Mode == ModeProxy || x.req.message != dhcpv4.MessageTypeDiscover
+}
+
+// newAnswer begins an answer with what all have in common.
 func (x *exchange) newAnswer(message dhcpv4.MessageType) *answer {
 	return &answer{message: message, server: x.told, subnet: x.subnet}
 }

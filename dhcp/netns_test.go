@@ -140,7 +140,14 @@ func (n *namespace) route(network, gateway string) {
 // serve runs a server inside the namespace until the test ends.
 func (n *namespace) serve(s *Server) {
 	n.t.Helper()
-	ctx, cancel := context.WithCancel(n.t.Context())
+	ctx, cancel := context.WithCancel(context.Background())
+	s.lookUp = func(name string) (in *Interface, err error) {
+		n.do(func() error {
+			in, err = interfaceByName(name)
+			return nil
+		})
+		return in, err
+	}
 	ended := make(chan error, 1)
 	go func() {
 		runtime.LockOSThread()

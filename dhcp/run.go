@@ -20,10 +20,14 @@ type ports struct {
 }
 
 // listen opens the sockets of every interface, or none.
-func listen(ctx context.Context, names []string, cfg *Config, log *stepLog) (*ports, error) {
-	all := &ports{}
+func (s *Server) listen(ctx context.Context, names []string) (*ports, error) {
+	cfg, all := &s.settings.Load().Config, &ports{}
 	for _, name := range names {
-		if err := all.open(ctx, name, cfg, log); err != nil {
+		in, err := s.lookUp(name)
+		if err == nil {
+			err = all.open(ctx, in, cfg, s.log)
+		}
+		if err != nil {
 			all.close()
 			return nil, err
 		}
@@ -31,11 +35,7 @@ func listen(ctx context.Context, names []string, cfg *Config, log *stepLog) (*po
 	return all, nil
 }
 
-func (all *ports) open(ctx context.Context, name string, cfg *Config, log *stepLog) error {
-	in, err := interfaceByName(name)
-	if err != nil {
-		return err
-	}
+func (all *ports) open(ctx context.Context, in *Interface, cfg *Config, log *stepLog) error {
 	raw := openRaw(in, log)
 	if raw != nil {
 		all.raw = append(all.raw, raw)
@@ -84,8 +84,10 @@ func (w *workers) try(f func()) bool {
 	return true
 }
 
-// serve reads from every port until ctx ends.
-func (s *Server) serve(ctx context.Context, all *ports) error {
+// serve reads from every port until ctx ends or an interface is replaced.
+func (s *Server) serve(ctx context.Context, all *ports) {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
 	stop := context.AfterFunc(ctx, func() {
 		for _, p := range all.udp {
 			// The reads end, the writes of packets in work still pass.
@@ -98,10 +100,12 @@ func (s *Server) serve(ctx context.Context, all *ports) error {
 	for _, p := range all.udp {
 		readers.Go(func() { s.readAll(ctx, p, work) })
 	}
-	readers.Go(func() { s.followInterfaces(ctx, all) })
+	readers.Go(func() {
+		defer cancel()
+		s.followInterfaces(ctx, all)
+	})
 	readers.Wait()
 	work.group.Wait()
-	return nil
 }
 
 // buffers are for packets in work; one byte more than fits tells what is too long.
@@ -145,10 +149,7 @@ func (s *Server) readFailed(ctx context.Context, p *port, err error) {
 		return
 	}
 	s.log.alarm(ctx, slog.LevelWarn, "can't read packets", slog.String("interface", p.in.Load().Name), slog.Any("error", err))
-	select {
-	case <-ctx.Done():
-	case <-time.After(time.Second):
-	}
+	pause(ctx, time.Second)
 }
 
 func (s *Server) answer(ctx context.Context, p *port, received Packet) {
@@ -164,25 +165,24 @@ func (s *Server) answer(ctx context.Context, p *port, received Packet) {
 }
 
 // followInterfaces keeps up with addresses that come and go: a server that
-// starts before its own interface is configured must not need a restart.
+// starts before its own interface is configured must not need a restart. It
+// returns when ctx ends or an interface is another one than before: a socket
+// that was bound to the old one hears nothing.
 func (s *Server) followInterfaces(ctx context.Context, all *ports) {
 	const every = 2 * time.Second
-	tick := time.NewTicker(every)
-	defer tick.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case <-tick.C:
-		}
+	for ; ctx.Err() == nil; pause(ctx, every) {
 		for _, p := range all.udp {
 			old := p.in.Load()
-			in, err := interfaceByName(old.Name)
-			if err != nil || in.Index == old.Index && in.MAC == old.MAC && slices.Equal(in.Addrs, old.Addrs) {
-				continue
+			in, err := s.lookUp(old.Name)
+			switch {
+			case err != nil: // it is gone, perhaps for a moment
+			case in.Index != old.Index:
+				return
+			case in.MAC != old.MAC || !slices.Equal(in.Addrs, old.Addrs):
+				s.log.Info("interface changed", slog.String("interface", in.Name), slog.Int("port", int(p.number)),
+					slog.Any("addresses", in.Addrs))
+				p.in.Store(in)
 			}
-			s.log.Info("interface changed", slog.String("interface", in.Name), slog.Any("addresses", in.Addrs))
-			p.in.Store(in)
 		}
 	}
 }

@@ -17,6 +17,8 @@ type Server struct {
 	settings  atomic.Pointer[settings]
 	handed    *history
 	diagnosis *diagnosis
+	// lookUp is interfaceByName, unless a test's server is in a network of its own.
+	lookUp func(name string) (*Interface, error)
 
 	ready   chan struct{}
 	listens atomic.Pointer[string]
@@ -39,6 +41,7 @@ func newServer(cfg Config, decider Decider, addresses Addresses, log *slog.Logge
 		log:       newStepLog(log, now),
 		handed:    newHistory(now),
 		diagnosis: newDiagnosis(now),
+		lookUp:    interfaceByName,
 		ready:     make(chan struct{}),
 	}
 	if err := s.configure(cfg, addresses); err != nil {
@@ -93,7 +96,8 @@ func (s *Server) String() string {
 }
 
 // Run serves until ctx ends. It then reads no more, finishes the packets that
-// it has, and closes its sockets.
+// it has, and closes its sockets. An interface that is removed and made again
+// gets new sockets.
 func (s *Server) Run(ctx context.Context) error {
 	cfg := s.settings.Load().Config
 	if cfg.Mode == ModeOff {
@@ -108,12 +112,40 @@ func (s *Server) Run(ctx context.Context) error {
 			return err
 		}
 	}
-	ports, err := listen(ctx, names, &cfg, s.log)
+	all, err := s.listen(ctx, names)
 	if err != nil {
 		return err
 	}
-	defer ports.close()
 	s.listens.Store(new(strings.Join(names, ", ")))
 	close(s.ready)
-	return s.serve(ctx, ports)
+	for {
+		s.serve(ctx, all)
+		all.close()
+		if all = s.listenAgain(ctx, names); all == nil {
+			return nil
+		}
+	}
+}
+
+// listenAgain opens the sockets anew after an interface was replaced, as soon as
+// all interfaces are there; nil once ctx has ended.
+func (s *Server) listenAgain(ctx context.Context, names []string) *ports {
+	for ctx.Err() == nil {
+		all, err := s.listen(ctx, names)
+		if err == nil {
+			s.log.Info("an interface was replaced; listening again", slog.Any("interfaces", names))
+			return all
+		}
+		s.log.alarm(ctx, slog.LevelWarn, "an interface was replaced, and can't be listened on yet", slog.Any("error", err))
+		pause(ctx, time.Second)
+	}
+	return nil
+}
+
+// pause waits, unless ctx ends.
+func pause(ctx context.Context, d time.Duration) {
+	select {
+	case <-ctx.Done():
+	case <-time.After(d):
+	}
 }

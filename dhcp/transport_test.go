@@ -2,6 +2,7 @@ package dhcp
 
 import (
 	"encoding/binary"
+	"errors"
 	"net"
 	"net/netip"
 	"testing"
@@ -9,6 +10,7 @@ import (
 
 	"github.com/insomniacslk/dhcp/dhcpv4"
 	"github.com/mdlayher/packet"
+	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 
 	"ravenboot/internal/boot"
@@ -203,4 +205,40 @@ func testExchange(t *testing.T, wire transport) {
 			wire.configure(must("192.0.2.100"))
 		}
 	}
+}
+
+// TestInterfaceChanges has the server's interface get another address, and then
+// be removed and made again.
+func TestInterfaceChanges(t *testing.T) {
+	n, _ := realServer(t, testConfig(ModeProxy), nil)
+	offerFrom := func(addr string) {
+		t.Helper()
+		rom := newWired(t, n)
+		waitFor(t, "an offer from "+addr, func() bool {
+			offer := rom.ask(t, message(dhcpv4.MessageTypeDiscover, edk2), netip.MustParseAddrPort("0.0.0.0:68"), netip.MustParseAddrPort("255.255.255.255:67"))
+			return offer != nil && offer.from.Addr() == must(addr) && offer.ServerIPAddr.String() == addr
+		})
+		n.do(func() error { return remove("to-eth0") })
+	}
+	offerFrom("192.0.2.10")
+	n.do(func() error {
+		link, err := netlink.LinkByName("lan0")
+		if err != nil {
+			return err
+		}
+		old, _ := netlink.ParseAddr("192.0.2.10/24")
+		return errors.Join(netlink.AddrDel(link, old), setUp("lan0", "192.0.2.11/24"))
+	})
+	offerFrom("192.0.2.11")
+	n.do(func() error { return remove("lan0") })
+	n.segment("lan0", "192.0.2.12/24")
+	offerFrom("192.0.2.12")
+}
+
+func remove(name string) error {
+	link, err := netlink.LinkByName(name)
+	if err != nil {
+		return err
+	}
+	return netlink.LinkDel(link)
 }
