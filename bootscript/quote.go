@@ -65,6 +65,9 @@ func appendToken(dst []byte, s string) []byte {
 // appendText adds words to be shown, as the rest of a line. What can't be shown
 // as it is becomes a question mark: a label is worth less than a boot.
 func appendText(dst []byte, s string) []byte {
+	if isPlain(s) {
+		return append(dst, s...)
+	}
 	for i := range len(s) {
 		c := s[i]
 		switch {
@@ -83,4 +86,17 @@ func appendText(dst []byte, s string) []byte {
 		dst = append(dst, nothing...)
 	}
 	return dst
+}
+
+// isPlain reports whether words can be shown as they are, as most can.
+func isPlain(s string) bool {
+	for i := range len(s) {
+		switch c := s[i]; {
+		case c < ' ' || c == 0x7f, strings.IndexByte("$#|&;\\", c) >= 0:
+			return false
+		case c == ' ' && (i == 0 || i == len(s)-1 || s[i+1] == ' '):
+			return false
+		}
+	}
+	return true
 }

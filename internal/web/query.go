@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/netip"
 	"net/url"
+	"strings"
 	"unicode/utf8"
 
 	"ravenboot/internal/machine"
@@ -27,7 +28,10 @@ const (
 // given, because iPXE expands what it doesn't know to nothing. A query without
 // any MAC gives a Machine whose MAC is zero. The error names the parameter.
 func ParseQuery(values url.Values, from netip.Addr) (Query, error) {
-	q := Query{Machine: machine.Machine{Addr: from.Unmap()}, Entry: values.Get("entry")}
+	// Older iPXE sends a "+" of the menu's as it is, which means a space here.
+	// No entry has one in its name.
+	entry := strings.ReplaceAll(values.Get("entry"), " ", "+")
+	q := Query{Machine: machine.Machine{Addr: from.Unmap()}, Entry: entry}
 	err := errors.Join(
 		q.parseMACs(values["mac"]),
 		parseParameter(values, "uuid", machine.ParseUUID, &q.Machine.UUID),

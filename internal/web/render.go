@@ -39,7 +39,7 @@ func (s *Scripts) Render(q Query, base string) Script {
 }
 
 // selfQuery repeats what the machine said of itself, so that the next script is
-// decided on the same grounds.
+// decided on the same grounds. The serial number decides nothing.
 func selfQuery(m machine.Machine) string {
 	var b strings.Builder
 	add := func(name, value string) {
@@ -61,9 +61,6 @@ func selfQuery(m machine.Machine) string {
 	}
 	if m.UUID.IsKnown() {
 		add("uuid", m.UUID.String())
-	}
-	if m.Serial != "" {
-		add("serial", url.QueryEscape(m.Serial))
 	}
 	add("arch", string(m.Arch))
 	add("platform", string(m.Firmware))
@@ -100,7 +97,7 @@ func menuOf(p *boot.MenuPlan, m machine.Machine, base, self string) *bootscript.
 		Machine:  p.Name,
 		Server:   strings.TrimPrefix(base, "http://"),
 		Items:    make([]bootscript.Item, 0, len(p.Entries)+2),
-		Default:  p.Entries[p.Default].ID,
+		Default:  escapeID(p.Entries[p.Default].ID),
 		Timeout:  p.Timeout,
 		Entry:    self + "&entry=",
 		Fallback: fallback(p, self),
@@ -121,8 +118,17 @@ func menuOf(p *boot.MenuPlan, m machine.Machine, base, self string) *bootscript.
 	return menu
 }
 
+// escapeID makes an entry's ID fit for a query. The names of specialisations
+// may hold +, ? and = (Nix's store names); slashes are fine as they are.
+func escapeID(id string) string {
+	if !strings.ContainsAny(id, "+?=") {
+		return id
+	}
+	return strings.ReplaceAll(url.QueryEscape(id), "%2F", "/")
+}
+
 func itemOf(e *boot.Entry) bootscript.Item {
-	item := bootscript.Item{ID: e.ID, Label: e.Label, Key: e.Key}
+	item := bootscript.Item{ID: escapeID(e.ID), Label: e.Label, Key: e.Key}
 	switch e.Kind {
 	case boot.KindLocal:
 		item.Do = bootscript.DoLocal
@@ -171,7 +177,7 @@ func generationBoot(p *boot.BootPlan, m machine.Machine, base string, fall boots
 	e := &p.Entry
 	files := base + "/generation/" + e.Generation.Profile + "/" + strconv.Itoa(e.Generation.Number) + "/"
 	if e.Specialisation != "" {
-		files += e.Specialisation + "/"
+		files += url.PathEscape(e.Specialisation) + "/"
 	}
 	b := &bootscript.Boot{Title: e.ID + "  " + e.System.Label, Kernel: files + "kernel", Fallback: fall}
 	b.Args = make([]string, 0, len(e.System.KernelParams)+len(p.Args)+5)
