@@ -2,13 +2,11 @@ package assets
 
 import (
 	"context"
-	"io"
+	"errors"
+	"fmt"
 	"log/slog"
 	"net"
 	"net/netip"
-	"os"
-	"path"
-	"strings"
 	"time"
 
 	"github.com/pin/tftp/v3"
@@ -16,71 +14,139 @@ import (
 	"ravenboot/internal/machine"
 )
 
-// Scripts is asked for the autoexec.ipxe of a machine.
+// Scripts is asked for the script that an iPXE runs before it does anything of
+// its own. mac is zero where the file name didn't tell it, local is the
+// server's address that the machine asked. The answer is never empty.
 type Scripts interface {
 	Autoexec(ctx context.Context, mac machine.MAC, local netip.Addr) []byte
 }
 
-// TFTPConfig says how files are sent.
+// TFTPConfig says how files are sent by TFTP.
 type TFTPConfig struct {
-	Listen          string
-	Conn            net.PacketConn
-	BlockSize       int
-	SinglePort      bool
-	MaxTransfers    int
+	Listen string         // host:port, where Conn is nil
+	Conn   net.PacketConn // a socket that is already open, as from systemd
+	// BlockSize is the largest block that is agreed to, in bytes (RFC 2348); 0
+	// takes 1468. What the interface's MTU carries is a limit of its own.
+	BlockSize int
+	// SinglePort answers from the listening port, for clients behind NAT and
+	// servers in containers (docker-netbootxyz#39).
+	SinglePort bool
+	// MaxTransfers is how many files are sent at a time; 0 takes 256.
+	MaxTransfers int
+	// ScriptForLoader answers an iPXE that asks for a loader with the script.
+	// It breaks the loop of a DHCP server that hands the loader to everyone, and
+	// is of use only where no DHCP server tells iPXE apart.
 	ScriptForLoader bool
-	Observe         func(protocol, kind, result string, bytes int64)
+	// Observe, if not nil, is told of every transfer that ended.
+	Observe func(protocol, kind, result string, bytes int64)
 }
 
-// TFTP serves loaders.
+// Patience with machines. One that doesn't hear repeats its question: iPXE
+// after a quarter of a second and then twice as long each time, EDK2 after a
+// few seconds, so the server is the one that makes up for lost packets.
+const (
+	resendAfter = 250 * time.Millisecond // without an acknowledgement
+	resendMost  = 12                     // times, about 15 seconds in all
+	longestRest = 2 * time.Second        // between two of them
+)
+
+const (
+	defaultBlockSize = 1468 // 1500 less the headers of IPv4, UDP and TFTP
+	defaultTransfers = 256
+)
+
+// TFTP serves loaders, and the script that goes with them, by TFTP (RFC 1350,
+// with the options of RFC 2347 to 2349). It never takes a file.
 type TFTP struct {
 	config  TFTPConfig
 	loaders *Loaders
 	scripts Scripts
 	log     *slog.Logger
+	conn    *net.UDPConn
 	ready   chan struct{}
+	ctx     context.Context // of Run
+	slots   chan struct{}
 }
 
-// NewTFTP makes a TFTP server.
+// NewTFTP makes a TFTP server. Nothing is opened yet.
 func NewTFTP(config TFTPConfig, loaders *Loaders, scripts Scripts, log *slog.Logger) *TFTP {
-	return &TFTP{config: config, loaders: loaders, scripts: scripts, log: log, ready: make(chan struct{})}
+	if config.BlockSize == 0 {
+		config.BlockSize = defaultBlockSize
+	}
+	if config.MaxTransfers == 0 {
+		config.MaxTransfers = defaultTransfers
+	}
+	if config.Observe == nil {
+		config.Observe = func(string, string, string, int64) {}
+	}
+	return &TFTP{
+		config: config, loaders: loaders, scripts: scripts, log: log,
+		ready: make(chan struct{}), slots: make(chan struct{}, config.MaxTransfers),
+	}
+}
+
+// Run serves until ctx ends.
+func (t *TFTP) Run(ctx context.Context) error {
+	conn, err := t.open()
+	if err != nil {
+		return err
+	}
+	t.conn, t.ctx = conn, ctx
+	server := tftp.NewServer(t.read, refuseWrite)
+	server.SetTimeout(resendAfter)
+	server.SetRetries(resendMost)
+	server.SetBackoff(rest)
+	server.SetBlockSize(t.config.BlockSize)
+	if t.config.SinglePort {
+		server.EnableSinglePort()
+	}
+	stopped := context.AfterFunc(ctx, server.Shutdown)
+	defer stopped()
+	close(t.ready)
+	return server.Serve(conn)
+}
+
+func (t *TFTP) open() (*net.UDPConn, error) {
+	conn := t.config.Conn
+	if conn == nil {
+		var err error
+		if conn, err = net.ListenPacket("udp", t.config.Listen); err != nil {
+			return nil, fmt.Errorf("tftp: %w; another server may have the port, or ports below 1024 may need CAP_NET_BIND_SERVICE", err)
+		}
+	}
+	udp, ok := conn.(*net.UDPConn)
+	if !ok {
+		return nil, fmt.Errorf("tftp: the socket that was handed over is no UDP socket but %T", conn)
+	}
+	return udp, nil
+}
+
+// rest is the pause before a block is sent again, on top of resendAfter.
+func rest(attempt int) time.Duration {
+	return min(longestRest, resendAfter<<attempt-resendAfter)
 }
 
 // Ready is closed once the server listens.
 func (t *TFTP) Ready() <-chan struct{} { return t.ready }
 
-// String says where it listens.
-func (t *TFTP) String() string { return "tftp on " + t.config.Listen }
+// Addr is where the server listens; valid once it is ready.
+func (t *TFTP) Addr() net.Addr { return t.conn.LocalAddr() }
 
-// Run serves until ctx ends.
-func (t *TFTP) Run(ctx context.Context) error {
-	s := tftp.NewServer(t.read, nil)
-	s.SetTimeout(2 * time.Second)
-	addr, err := net.ResolveUDPAddr("udp", t.config.Listen)
-	if err != nil {
-		return err
+// String says what it is and where it listens.
+func (t *TFTP) String() string {
+	select {
+	case <-t.ready:
+		return "tftp on " + t.conn.LocalAddr().String()
+	default:
+		return "tftp on " + t.config.Listen
 	}
-	conn, err := net.ListenUDP("udp", addr)
-	if err != nil {
-		return err
-	}
-	close(t.ready)
-	go func() { <-ctx.Done(); s.Shutdown() }()
-	return s.Serve(conn)
 }
 
-func (t *TFTP) read(name string, rf io.ReaderFrom) error {
-	base := path.Base(strings.ReplaceAll(name, `\`, "/"))
-	l, ok := (*t.loaders.found.Load())[base]
-	if !ok {
-		return os.ErrNotExist
-	}
-	file, err := os.Open(l.Path)
-	if err != nil {
-		return err
-	}
-	defer file.Close()
-	rf.(tftp.OutgoingTransfer).SetSize(l.Size)
-	_, err = rf.ReadFrom(file)
-	return err
-}
+// What a machine is told when it gets no file. Firmware shows such a text on
+// the screen, at best.
+var (
+	errNotOffered = errors.New("file not found")
+	errReadOnly   = errors.New("this server is read-only")
+	errBusy       = errors.New("server busy, try again")
+	errStopping   = errors.New("server is stopping, try again")
+)
