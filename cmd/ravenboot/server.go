@@ -74,7 +74,7 @@ func (s *server) openLeases() error {
 	if s.state, err = state.Open(s.config.Server.StateDir, s.log); err != nil {
 		return err
 	}
-	s.pool, err = lease.NewPool(s.config.DHCP.Subnets, reservedOf(s.config), s.state, nil, s.log)
+	s.pool, err = lease.NewPool(s.config.DHCP.Subnets, reservedOf(s.config), s.state, lease.NewPing(s.log), s.log)
 	if err != nil {
 		return errors.Join(err, s.state.Close())
 	}
