@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"net/netip"
+	"slices"
 
 	"ravenboot/dhcp/lease"
 	"ravenboot/internal/boot"
@@ -49,8 +50,7 @@ type Addresses interface {
 
 var _ Addresses = (*lease.Pool)(nil)
 
-// Config is what the administrator decides. Interfaces and ports are read once,
-// by Run; the rest may be replaced by SetConfig.
+// Config is what the administrator decides.
 type Config struct {
 	Mode Mode
 	// Interfaces to listen on, by name. Empty: every Ethernet interface that is
@@ -102,6 +102,12 @@ func (c Config) complete() (Config, error) {
 		return c, fmt.Errorf("dhcp: ports %d and %d: want two different ports below 65535", c.Port, c.ProxyPort)
 	}
 	return c, nil
+}
+
+// sameSockets reports whether the sockets of one serve the other.
+func (c *Config) sameSockets(other *Config) bool {
+	return c.Port == other.Port && c.ProxyPort == other.ProxyPort &&
+		slices.Equal(c.Interfaces, other.Interfaces) && (c.Mode == ModeOff) == (other.Mode == ModeOff)
 }
 
 // clientPort is 68 beside 67. The pair stays together when the server's port is

@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"net"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -20,8 +21,18 @@ type ports struct {
 }
 
 // listen opens the sockets of every interface, or none.
-func (s *Server) listen(ctx context.Context, names []string) (*ports, error) {
+func (s *Server) listen(ctx context.Context) (*ports, error) {
 	cfg, all := &s.settings.Load().Config, &ports{}
+	if cfg.Mode == ModeOff {
+		return all, nil
+	}
+	names := cfg.Interfaces
+	if len(names) == 0 {
+		var err error
+		if names, err = everyInterface(); err != nil {
+			return nil, err
+		}
+	}
 	for _, name := range names {
 		in, err := s.lookUp(name)
 		if err == nil {
@@ -32,6 +43,7 @@ func (s *Server) listen(ctx context.Context, names []string) (*ports, error) {
 			return nil, err
 		}
 	}
+	s.listens.Store(new(strings.Join(names, ", ")))
 	return all, nil
 }
 
@@ -84,7 +96,7 @@ func (w *workers) try(f func()) bool {
 	return true
 }
 
-// serve reads from every port until ctx ends or an interface is replaced.
+// serve reads from every port until ctx ends or other sockets are wanted.
 func (s *Server) serve(ctx context.Context, all *ports) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
@@ -166,23 +178,38 @@ func (s *Server) answer(ctx context.Context, p *port, received Packet) {
 
 // followInterfaces keeps up with addresses that come and go: a server that
 // starts before its own interface is configured must not need a restart. It
-// returns when ctx ends or an interface is another one than before: a socket
-// that was bound to the old one hears nothing.
+// returns when ctx ends, when the configuration wants other sockets, and when an
+// interface is another one than before: a socket that was bound to the old one
+// hears nothing.
 func (s *Server) followInterfaces(ctx context.Context, all *ports) {
 	const every = 2 * time.Second
-	for ; ctx.Err() == nil; pause(ctx, every) {
-		for _, p := range all.udp {
-			old := p.in.Load()
-			in, err := s.lookUp(old.Name)
-			switch {
-			case err != nil: // it is gone, perhaps for a moment
-			case in.Index != old.Index:
-				return
-			case in.MAC != old.MAC || !slices.Equal(in.Addrs, old.Addrs):
-				s.log.Info("interface changed", slog.String("interface", in.Name), slog.Int("port", int(p.number)),
-					slog.Any("addresses", in.Addrs))
-				p.in.Store(in)
-			}
+	tick := time.NewTicker(every)
+	defer tick.Stop()
+	for all.same(s.lookUp, s.log) {
+		select {
+		case <-ctx.Done():
+			return
+		case <-s.changed:
+			return
+		case <-tick.C:
 		}
 	}
+}
+
+// same takes up what changed on the interfaces, unless one is another now.
+func (all *ports) same(lookUp func(string) (*Interface, error), log *stepLog) bool {
+	for _, p := range all.udp {
+		old := p.in.Load()
+		in, err := lookUp(old.Name)
+		switch {
+		case err != nil: // it is gone, perhaps for a moment
+		case in.Index != old.Index:
+			return false
+		case in.MAC != old.MAC || !slices.Equal(in.Addrs, old.Addrs):
+			log.Info("interface changed", slog.String("interface", in.Name), slog.Int("port", int(p.number)),
+				slog.Any("addresses", in.Addrs))
+			p.in.Store(in)
+		}
+	}
+	return true
 }

@@ -5,7 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"strings"
+	"slices"
 	"sync/atomic"
 	"time"
 )
@@ -21,6 +21,7 @@ type Server struct {
 	lookUp func(name string) (*Interface, error)
 
 	ready   chan struct{}
+	changed chan struct{} // other sockets are wanted
 	listens atomic.Pointer[string]
 }
 
@@ -43,6 +44,7 @@ func newServer(cfg Config, decider Decider, addresses Addresses, log *slog.Logge
 		diagnosis: newDiagnosis(now),
 		lookUp:    interfaceByName,
 		ready:     make(chan struct{}),
+		changed:   make(chan struct{}, 1),
 	}
 	if err := s.configure(cfg, addresses); err != nil {
 		return nil, err
@@ -63,20 +65,27 @@ func (s *Server) configure(cfg Config, addresses Addresses) error {
 }
 
 // SetConfig replaces configuration and addresses for all packets from now on.
-// Sockets stay as they are: the error says so when other interfaces or ports
-// are wanted, and then nothing has changed.
+// Where other interfaces or ports are wanted, Run opens them. On an error
+// nothing has changed.
 func (s *Server) SetConfig(cfg Config, addresses Addresses) error {
-	next, err := cfg.complete()
-	if err != nil {
+	old := s.settings.Load()
+	if !slices.Equal(cfg.Interfaces, old.Interfaces) {
+		for _, name := range cfg.Interfaces {
+			if _, err := s.lookUp(name); err != nil {
+				return err
+			}
+		}
+	}
+	if err := s.configure(cfg, addresses); err != nil {
 		return err
 	}
-	old := &s.settings.Load().Config
-	if next.Port != old.Port || next.ProxyPort != old.ProxyPort ||
-		strings.Join(next.Interfaces, " ") != strings.Join(old.Interfaces, " ") ||
-		(next.Mode == ModeOff) != (old.Mode == ModeOff) {
-		return errors.New("dhcp: other interfaces or ports, and turning DHCP on or off, take effect at the next start")
+	if !s.settings.Load().sameSockets(&old.Config) {
+		select {
+		case s.changed <- struct{}{}:
+		default:
+		}
 	}
-	return s.configure(next, addresses)
+	return nil
 }
 
 // Ready is closed once all sockets are open.
@@ -96,48 +105,28 @@ func (s *Server) String() string {
 }
 
 // Run serves until ctx ends. It then reads no more, finishes the packets that
-// it has, and closes its sockets. An interface that is removed and made again
-// gets new sockets.
+// it has, and closes its sockets. Sockets are opened anew when the configuration
+// wants others, or an interface was removed and made again; only the first time
+// does it give up if they can't be.
 func (s *Server) Run(ctx context.Context) error {
-	cfg := s.settings.Load().Config
-	if cfg.Mode == ModeOff {
-		close(s.ready)
-		<-ctx.Done()
-		return nil
-	}
-	names := cfg.Interfaces
-	if len(names) == 0 {
-		var err error
-		if names, err = everyInterface(); err != nil {
+	ready := false
+	for ctx.Err() == nil {
+		all, err := s.listen(ctx)
+		switch {
+		case err != nil && !ready:
 			return err
+		case err != nil:
+			s.log.alarm(ctx, slog.LevelError, "can't listen for DHCP any more; trying on", slog.Any("error", err))
+			pause(ctx, time.Second)
+			continue
+		case ready:
+			s.log.Info("listening anew", slog.String("on", s.String()))
+		default:
+			close(s.ready)
+			ready = true
 		}
-	}
-	all, err := s.listen(ctx, names)
-	if err != nil {
-		return err
-	}
-	s.listens.Store(new(strings.Join(names, ", ")))
-	close(s.ready)
-	for {
 		s.serve(ctx, all)
 		all.close()
-		if all = s.listenAgain(ctx, names); all == nil {
-			return nil
-		}
-	}
-}
-
-// listenAgain opens the sockets anew after an interface was replaced, as soon as
-// all interfaces are there; nil once ctx has ended.
-func (s *Server) listenAgain(ctx context.Context, names []string) *ports {
-	for ctx.Err() == nil {
-		all, err := s.listen(ctx, names)
-		if err == nil {
-			s.log.Info("an interface was replaced; listening again", slog.Any("interfaces", names))
-			return all
-		}
-		s.log.alarm(ctx, slog.LevelWarn, "an interface was replaced, and can't be listened on yet", slog.Any("error", err))
-		pause(ctx, time.Second)
 	}
 	return nil
 }

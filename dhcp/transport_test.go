@@ -53,9 +53,9 @@ type wired struct {
 	conn *packet.Conn
 }
 
-func newWired(t *testing.T, server *namespace) *wired {
+func newWired(t *testing.T, server *namespace, segment string) *wired {
 	w := &wired{n: newNamespace(t)}
-	server.cable("lan0", w.n, "eth0", "", testMAC[:])
+	server.cable(segment, w.n, "eth0", "", testMAC[:])
 	w.n.do(func() error {
 		in, err := net.InterfaceByName("eth0")
 		if err != nil {
@@ -141,7 +141,7 @@ func TestExchange(t *testing.T) {
 	})
 	t.Run("wired", func(t *testing.T) {
 		n, _ := realServer(t, testConfig(ModeServer), newAddresses())
-		testExchange(t, newWired(t, n))
+		testExchange(t, newWired(t, n, "lan0"))
 	})
 }
 
@@ -208,19 +208,23 @@ func testExchange(t *testing.T, wire transport) {
 }
 
 // TestInterfaceChanges has the server's interface get another address, and then
-// be removed and made again.
+// be removed and made again; then the configuration names another, and at last
+// turns DHCP off and on.
 func TestInterfaceChanges(t *testing.T) {
-	n, _ := realServer(t, testConfig(ModeProxy), nil)
-	offerFrom := func(addr string) {
-		t.Helper()
-		rom := newWired(t, n)
-		waitFor(t, "an offer from "+addr, func() bool {
-			offer := rom.ask(t, message(dhcpv4.MessageTypeDiscover, edk2), netip.MustParseAddrPort("0.0.0.0:68"), netip.MustParseAddrPort("255.255.255.255:67"))
-			return offer != nil && offer.from.Addr() == must(addr) && offer.ServerIPAddr.String() == addr
-		})
-		n.do(func() error { return remove("to-eth0") })
+	n, s := realServer(t, testConfig(ModeProxy), nil)
+	offer := func(segment string) *heard {
+		rom := newWired(t, n, segment)
+		defer n.do(func() error { return remove("to-eth0") })
+		return rom.ask(t, message(dhcpv4.MessageTypeDiscover, edk2), netip.MustParseAddrPort("0.0.0.0:68"), netip.MustParseAddrPort("255.255.255.255:67"))
 	}
-	offerFrom("192.0.2.10")
+	offerFrom := func(segment, addr string) {
+		t.Helper()
+		waitFor(t, "an offer from "+addr, func() bool {
+			h := offer(segment)
+			return h != nil && h.from.Addr() == must(addr) && h.ServerIPAddr.String() == addr
+		})
+	}
+	offerFrom("lan0", "192.0.2.10")
 	n.do(func() error {
 		link, err := netlink.LinkByName("lan0")
 		if err != nil {
@@ -229,10 +233,36 @@ func TestInterfaceChanges(t *testing.T) {
 		old, _ := netlink.ParseAddr("192.0.2.10/24")
 		return errors.Join(netlink.AddrDel(link, old), setUp("lan0", "192.0.2.11/24"))
 	})
-	offerFrom("192.0.2.11")
+	offerFrom("lan0", "192.0.2.11")
 	n.do(func() error { return remove("lan0") })
 	n.segment("lan0", "192.0.2.12/24")
-	offerFrom("192.0.2.12")
+	offerFrom("lan0", "192.0.2.12")
+
+	n.segment("lan1", "198.51.100.10/24")
+	cfg := testConfig(ModeProxy)
+	reload := func() {
+		t.Helper()
+		if err := s.SetConfig(cfg, nil); err != nil {
+			t.Fatal(err)
+		}
+	}
+	cfg.Interfaces = []string{"lan1", "lan2"}
+	if err := s.SetConfig(cfg, nil); err == nil {
+		t.Error("an interface that doesn't exist was accepted")
+	}
+	offerFrom("lan0", "192.0.2.12")
+	cfg.Interfaces = []string{"lan1"}
+	reload()
+	offerFrom("lan1", "198.51.100.10")
+	if h := offer("lan0"); h != nil {
+		t.Errorf("an offer on an interface that is no longer named, from %v", h.from)
+	}
+	cfg.Mode = ModeOff
+	reload()
+	waitFor(t, "silence", func() bool { return offer("lan1") == nil })
+	cfg.Mode = ModeProxy
+	reload()
+	offerFrom("lan1", "198.51.100.10")
 }
 
 func remove(name string) error {
