@@ -5,6 +5,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
 	"github.com/insomniacslk/dhcp/dhcpv4"
 
 	"ravenboot/internal/boot"
@@ -199,6 +200,54 @@ func TestProxyKeepsOut(t *testing.T) {
 		}
 		if answer != nil && (answer.MessageType() != dhcpv4.MessageTypeAck || !answer.YourIPAddr.IsUnspecified()) {
 			t.Errorf("%s: %s", name, answer.Summary())
+		}
+	}
+}
+
+// TestOverride has a Raspberry Pi's UEFI, which says that it is a BIOS
+// (firmware#1928), and a group that knows better by its MAC.
+func TestOverride(t *testing.T) {
+	pattern, err := machine.ParseMACPattern("52:54:00:*")
+	if err != nil {
+		t.Fatal(err)
+	}
+	policy := boot.Policy{Groups: []boot.Group{{Name: "pi", Match: boot.Match{MAC: &pattern},
+		Settings: boot.Settings{Arch: machine.ARM64, Firmware: machine.EFI}}}}
+	cfg := testConfig(ModeProxy)
+	cfg.EFIOption43 = false
+	answer, _ := ask(t, testServer(t, cfg, policy), broadcast(message(dhcpv4.MessageTypeDiscover, pxe(0, 0))))
+	if answer == nil || answer.BootFileName != "52-54-00-12-34-56/snponly-arm64.efi" || answer.Options.Has(dhcpv4.OptionVendorSpecificInformation) {
+		t.Errorf("%v", answer)
+	}
+}
+
+// TestStepLog has the lines of a boot client's and of a plain client's exchange.
+func TestStepLog(t *testing.T) {
+	selected := func(p *dhcpv4.DHCPv4) {
+		withAddr(optServerID, "192.0.2.10")(p)
+		withAddr(optRequestedAddress, "192.0.2.100")(p)
+	}
+	const prefix = `level=INFO msg=dhcp machine=52:54:00:12:34:56 step=dhcp outcome=`
+	const why = ` reason="no host or group matches, so [default] decides; undionly.kpxe is the loader for bios x86_64" message=`
+	const boots = ` interface=eth0 address=192.0.2.100 file=52-54-00-12-34-56/undionly.kpxe`
+	for name, row := range map[string]struct {
+		client dhcpv4.Modifier
+		want   []string
+	}{
+		"boot client": {biosROM, []string{prefix + "offer" + why + "DISCOVER" + boots, prefix + "ack" + why + "REQUEST" + boots}},
+		"plain client": {func(*dhcpv4.DHCPv4) {}, []string{
+			prefix + `ack reason="no boot client, so an address and no boot file" message=REQUEST interface=eth0 address=192.0.2.100`}},
+	} {
+		s, _, log := loggedServer(t, testConfig(ModeServer), boot.Policy{})
+		ask(t, s, broadcast(message(dhcpv4.MessageTypeDiscover, row.client)))
+		ask(t, s, broadcast(message(dhcpv4.MessageTypeRequest, row.client, selected)))
+		var got []string
+		for line := range strings.Lines(log.String()) {
+			_, line, _ = strings.Cut(strings.TrimSpace(line), " ") // the time
+			got = append(got, line)
+		}
+		if diff := cmp.Diff(row.want, got); diff != "" {
+			t.Errorf("%s (-want +got):\n%s", name, diff)
 		}
 	}
 }

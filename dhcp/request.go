@@ -59,8 +59,9 @@ var (
 // bootRequest is the op code of a client's packet, RFC 2131 figure 1.
 const bootRequest = 1
 
-// usualOptions is how many a boot client sends, and some more.
-const usualOptions = 16
+// usualOptions is how many a boot client sends, and a relay adds. One more makes
+// the map twice as large.
+const usualOptions = 14
 
 // parse reads a packet: its header, which is fixed, here, and its options by the
 // library. An error means that nothing may be done with it. A missing end mark
