@@ -43,8 +43,12 @@ func (p *Pool) claim(sub *Subnet, mac machine.MAC, fixed, addr netip.Addr) (Leas
 	if err != nil {
 		return Lease{}, nil, nil, err
 	}
+	isNew := s.kind != leased
 	b.move(s, leased, now.Add(b.conf.Lease))
 	p.record(b, s)
+	if isNew {
+		p.forgetOutside(b, mac)
+	}
 	return b.lease(s, now), s, s.commit, nil
 }
 
@@ -87,6 +91,18 @@ func (p *Pool) record(b *block, s *slot) {
 	}
 	slack := b.conf.Lease / 2
 	p.put(s, s.until.Add(slack))
+}
+
+// forgetOutside ends what the machine had in this network before a reload took
+// it out of the ranges: it has moved, and must find its new address should the
+// old one come back. Outside is empty but for the time after such a reload.
+func (p *Pool) forgetOutside(b *block, mac machine.MAC) {
+	for addr, s := range p.outside {
+		if s.mac == mac && b.conf.Network.Contains(addr) {
+			p.forget(s)
+			delete(p.outside, addr)
+		}
+	}
 }
 
 // put records the slot's machine. It is called with p.mu held, so that records
