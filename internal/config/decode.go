@@ -18,6 +18,7 @@ import (
 type decoder struct {
 	*problems
 	lines map[string]int
+	names map[[2]string]string // what keyName has made: all hosts have the same
 }
 
 // decode reads a file into the raw structs. It reports whether the file is
@@ -33,7 +34,7 @@ func decode(data []byte, p *problems) (*raw, bool) {
 		return nil, false
 	}
 	r := new(raw)
-	d := &decoder{problems: p, lines: indexLines(data)}
+	d := &decoder{problems: p, lines: indexLines(data), names: make(map[[2]string]string)}
 	d.table(reflect.ValueOf(r).Elem(), "", place{}, tree)
 	return r, true
 }
@@ -44,7 +45,9 @@ func (p *problems) syntax(data []byte, err error) {
 	if errors.As(err, &parse) {
 		e.Line, e.Column, e.Text = parse.Position.Line, parse.Position.Col, plain(parse.Message)
 		// For keys that are given twice the library's column lies beyond the line.
-		if lines := strings.SplitN(string(data), "\n", e.Line+1); e.Line > len(lines) || e.Column > len(lines[e.Line-1])+1 {
+		lines := strings.Split(string(data), "\n")
+		e.Line = min(max(e.Line, 1), len(lines)) // 0 for some broken escapes
+		if e.Column > len(lines[e.Line-1])+1 {
 			e.Column = 0
 		}
 	}
@@ -88,15 +91,27 @@ func (d *decoder) table(dst reflect.Value, path string, at place, keys map[strin
 			d.unknown(place{joined(at.key, key), d.lineOf(joined(path, key), at.line)}, key, slices.Collect(maps.Keys(fields)))
 		}
 	}
-	for _, key := range slices.Sorted(maps.Keys(fields)) {
-		at := place{key: joined(at.key, key), line: at.line}
+	for key, field := range fields {
+		at := place{d.keyName(at.key, key), at.line}
+		path := path
 		v, present := keys[key]
-		path := joined(path, key)
 		if present {
+			path = joined(path, key)
 			at.line = d.lineOf(path, at.line)
 		}
-		d.key(dst.FieldByIndex(fields[key].Index), path, at, v, present)
+		d.key(dst.FieldByIndex(field.Index), path, at, v, present)
 	}
+}
+
+// keyName is a key's name for people, as in host.mac.
+func (d *decoder) keyName(table, key string) string {
+	parts := [2]string{table, key}
+	name, ok := d.names[parts]
+	if !ok {
+		name = joined(table, key)
+		d.names[parts] = name
+	}
+	return name
 }
 
 func (d *decoder) unknown(at place, key string, known []string) {

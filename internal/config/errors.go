@@ -1,8 +1,9 @@
 package config
 
 import (
+	"cmp"
 	"fmt"
-	"sort"
+	"slices"
 	"strings"
 )
 
@@ -33,7 +34,7 @@ func (e *Error) Error() string {
 	return b.String()
 }
 
-// Errors is all that is wrong with a configuration, in the order of its lines.
+// Errors is all that is wrong with a configuration, by line and key.
 type Errors []*Error
 
 // Error has a line for each error.
@@ -113,8 +114,11 @@ func (p *problems) warningTexts() []string {
 	return texts
 }
 
+// byLine gives errors an order that doesn't depend on that of the checks.
 func byLine(errs []*Error) {
-	sort.SliceStable(errs, func(i, j int) bool { return errs[i].Line < errs[j].Line })
+	slices.SortStableFunc(errs, func(a, b *Error) int {
+		return cmp.Or(a.Line-b.Line, strings.Compare(a.Key, b.Key))
+	})
 }
 
 // quoted shortens what may be of any length.

@@ -54,11 +54,10 @@ func (w *Watcher) Load() (*Config, error) {
 func (w *Watcher) Run(ctx context.Context, apply func(*Config) error) error {
 	events := w.events()
 	defer events.close()
-	settled := time.NewTimer(0) // at once, for changes since Load
+	settled := time.NewTimer(0) // begins the watch, and finds changes since Load
 	again := time.NewTicker(w.lookAgain)
 	defer again.Stop()
 	for {
-		events.watch(w.path)
 		select {
 		case <-ctx.Done():
 			return nil
@@ -69,6 +68,7 @@ func (w *Watcher) Run(ctx context.Context, apply func(*Config) error) error {
 		case <-events.Errors: // events were lost
 			settled.Reset(w.settle)
 		case <-settled.C:
+			events.watch(w.path)
 			if w.look(apply) {
 				settled.Reset(w.settle)
 			}
