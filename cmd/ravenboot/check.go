@@ -115,6 +115,9 @@ func (f *findings) checkLoaders(cfg *config.Config) {
 	for _, l := range loaders.List() {
 		f.ok("loader "+l.Name, "%s, %d bytes", l.Path, l.Size)
 	}
+	for _, problem := range loaders.Problems() {
+		f.warn("loaders", "%s", problem)
+	}
 	for _, m := range loaders.Missing() {
 		f.warn("loader "+m.Name, "not found; %s", m.Advice)
 	}

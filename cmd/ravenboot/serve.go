@@ -32,19 +32,23 @@ func serve(ctx context.Context, c *invocation) error {
 	}
 	log, out := logging.New(c.stderr, logging.Config{Level: cfg.Log.Level, Format: cfg.Log.Format})
 	defer out.Close()
-	for _, warning := range cfg.Warnings {
-		log.Warn("configuration", "problem", warning)
-	}
-	if err := serveConfig(ctx, c.configFile, cfg, log); err != nil {
-		log.Error("stopped", "error", err)
+	watcher := config.NewWatcher(c.configFile, log)
+	if cfg, err = watcher.Load(); err != nil {
 		return err
+	}
+	for _, warning := range cfg.Warnings {
+		log.Warn("configuration", "step", "config", "outcome", "doubtful", "reason", warning)
+	}
+	if err := serveConfig(ctx, cfg, watcher, log); err != nil {
+		log.Error("stopped", "error", err)
+		return errSaid
 	}
 	log.Info("stopped")
 	return nil
 }
 
 // serveConfig runs the services until ctx ends or a signal comes.
-func serveConfig(ctx context.Context, file string, cfg *config.Config, log *slog.Logger) error {
+func serveConfig(ctx context.Context, cfg *config.Config, watcher *config.Watcher, log *slog.Logger) error {
 	ctx, stopSignals := signal.NotifyContext(ctx, syscall.SIGTERM, syscall.SIGINT)
 	defer stopSignals()
 	hangup := make(chan os.Signal, 1)
@@ -58,7 +62,7 @@ func serveConfig(ctx context.Context, file string, cfg *config.Config, log *slog
 	err = s.start()
 	if err == nil {
 		notify(log, daemon.SdNotifyReady)
-		err = s.runUntil(ctx, file, hangup)
+		err = s.runUntil(ctx, watcher, hangup)
 		notify(log, daemon.SdNotifyStopping)
 	}
 	// From here on a second signal kills, as it does by default.
@@ -68,7 +72,11 @@ func serveConfig(ctx context.Context, file string, cfg *config.Config, log *slog
 
 // runUntil reloads the configuration when it changes, until ctx ends or a
 // service fails.
-func (s *server) runUntil(ctx context.Context, file string, hangup <-chan os.Signal) error {
+func (s *server) runUntil(ctx context.Context, watcher *config.Watcher, hangup <-chan os.Signal) error {
+	watching, stopWatching := context.WithCancel(ctx)
+	watched := make(chan error, 1)
+	go func() { watched <- watcher.Run(watching, s.reload) }()
+	defer func() { stopWatching(); <-watched }()
 	for {
 		select {
 		case <-ctx.Done():
@@ -78,6 +86,8 @@ func (s *server) runUntil(ctx context.Context, file string, hangup <-chan os.Sig
 			return err
 		case <-hangup:
 			notify(s.log, daemon.SdNotifyReloading)
+			// What is wrong with the file is logged.
+			_ = watcher.Reload(ctx)
 			notify(s.log, daemon.SdNotifyReady)
 		}
 	}

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -108,7 +109,10 @@ func (s *server) start() error {
 
 func (s *server) startTasks() error {
 	cfg := s.config
-	tasks := []task{loop("generations", s.catalog.Run)}
+	tasks := []task{
+		loop("generations", s.catalog.Run),
+		loop("loaders", func(ctx context.Context) error { return s.loaders.Run(ctx, s.log) }),
+	}
 	if cfg.Admin.Listen != "" || s.sockets.admin != nil {
 		tasks = append(tasks, web.NewServer("admin", cfg.Admin.Listen, s.sockets.admin,
 			web.NewAdminHandler(s.metrics.Handler(), s.healthy), s.log))
@@ -175,11 +179,9 @@ func (s *server) apply(cfg *config.Config) error {
 	s.catalog.SetProfiles(profilesOf(cfg))
 	s.decider.SetPolicy(cfg.Boot)
 	for _, left := range needRestart(s.config, cfg) {
-		s.log.Warn("configuration", "problem", left+" has changed, which takes effect at the next start")
+		s.log.Warn("configuration", "step", "config", "outcome", "needs a restart", "reason", left+" has changed")
 	}
-	for _, warning := range cfg.Warnings {
-		s.log.Warn("configuration", "problem", warning)
-	}
+	s.config = cfg
 	return nil
 }
 
@@ -311,7 +313,7 @@ func systemdSockets() (sockets, error) {
 
 func (s *server) bootHandler() http.Handler {
 	files := assets.NewFiles(s.loaders, s.catalog, s.decider, assets.FilesConfig{
-		MaxTransfers: s.config.HTTP.MaxTransfers, Observe: s.metrics.Transfer,
+		MaxTransfers: s.config.HTTP.MaxTransfers, Scripts: s.scripts, Observe: s.metrics.Transfer,
 	}, s.log)
 	return web.NewBootHandler(s.scripts, files, s.healthy)
 }
