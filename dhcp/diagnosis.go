@@ -117,6 +117,11 @@ func (a *attempts) symptom(x *exchange) string {
 
 // tellHowToHelp logs the symptom with the exact settings for another DHCP server.
 func (x *exchange) tellHowToHelp(ctx context.Context, symptom string) {
+	ok, left := x.log.stuck.take()
+	if !ok {
+		return
+	}
+	x.log.leftOut(ctx, "stuck machines", left)
 	x.log.LogAttrs(ctx, slog.LevelWarn, "machine is stuck",
 		slog.String("machine", x.req.mac.String()), slog.String("step", "dhcp"), slog.String("outcome", "stuck"),
 		slog.String("reason", symptom), slog.String("settings", x.settingsElsewhere()),

@@ -83,6 +83,13 @@ func TestNoLogFlood(t *testing.T) {
 	if n := strings.Count(log.String(), "\n") - before; n > stepBurst {
 		t.Errorf("%d lines for %d strangers", n, 2*stepBurst)
 	}
+	for i := range 4 * unansweredOffers * stuckBurst {
+		mac := i / unansweredOffers
+		s.Handle(t.Context(), broadcast(message(dhcpv4.MessageTypeDiscover, biosROM, dhcpv4.WithHwAddr([]byte{6, 0, 0, 0, byte(mac >> 8), byte(mac)}))))
+	}
+	if n := strings.Count(log.String(), "outcome=stuck"); n != stuckBurst {
+		t.Errorf("%d lines for %d strangers that seem stuck, want %d", n, 4*stuckBurst, stuckBurst)
+	}
 }
 
 // TestPanic has a bug somewhere below: the packet is lost, the server is not.

@@ -12,6 +12,7 @@ import (
 type stepLog struct {
 	*slog.Logger
 	steps  bucket // steps of machines
+	stuck  bucket // what stuck machines need
 	alarms bucket // packets that can't be understood, and bugs of ours
 }
 
@@ -20,6 +21,7 @@ type stepLog struct {
 // not for statistics.
 const (
 	stepBurst, stepsPerSecond   = 8000, 200
+	stuckBurst, stuckPerSecond  = 100, 0.1
 	alarmBurst, alarmsPerSecond = 5, 0.1
 )
 
@@ -27,6 +29,7 @@ func newStepLog(log *slog.Logger, now func() time.Time) *stepLog {
 	return &stepLog{
 		Logger: log,
 		steps:  bucket{now: now, burst: stepBurst, perSecond: stepsPerSecond},
+		stuck:  bucket{now: now, burst: stuckBurst, perSecond: stuckPerSecond},
 		alarms: bucket{now: now, burst: alarmBurst, perSecond: alarmsPerSecond},
 	}
 }
