@@ -27,8 +27,8 @@ type heard struct {
 // transport carries a machine's packets to a server.
 type transport interface {
 	// ask sends data from the machine's address and returns the reply; nil for
-	// silence.
-	ask(t *testing.T, data []byte, from, to netip.AddrPort) *heard
+	// silence. What is wanted decides how long it waits.
+	ask(t *testing.T, data []byte, from, to netip.AddrPort, want bool) *heard
 	// configure gives the machine an address.
 	configure(addr netip.Addr)
 }
@@ -38,7 +38,7 @@ type simulated struct{ s *Server }
 
 func (s simulated) configure(netip.Addr) {}
 
-func (s simulated) ask(t *testing.T, data []byte, from, to netip.AddrPort) *heard {
+func (s simulated) ask(t *testing.T, data []byte, from, to netip.AddrPort, _ bool) *heard {
 	t.Helper()
 	answer, reply := ask(t, s.s, Packet{Data: data, Interface: testInterface, Local: to, Remote: from})
 	if answer == nil {
@@ -51,6 +51,7 @@ func (s simulated) ask(t *testing.T, data []byte, from, to netip.AddrPort) *hear
 type wired struct {
 	n    *namespace
 	conn *packet.Conn
+	xid  uint32 // of the last exchange
 }
 
 func newWired(t *testing.T, server *namespace, segment string) *wired {
@@ -73,38 +74,62 @@ func (w *wired) configure(addr netip.Addr) {
 	w.n.do(func() error { return setUp("eth0", addr.String()+"/24") })
 }
 
-// silence is how long a wired machine waits for what should not come.
+// silence is how long a wired machine waits for what should not come, or may
+// have got lost.
 const silence = 300 * time.Millisecond
 
-func (w *wired) ask(t *testing.T, data []byte, from, to netip.AddrPort) *heard {
+func (w *wired) ask(t *testing.T, data []byte, from, to netip.AddrPort, want bool) *heard {
 	t.Helper()
-	for _, h := range w.askAll(t, data, from, to, 1) {
-		return h
+	w.send(t, data, from, to)
+	if want {
+		return w.hear(t, patience)
 	}
-	return nil
+	return w.hear(t, silence)
 }
 
-// askAll returns up to n replies.
+// askAll returns all replies, up to n.
 func (w *wired) askAll(t *testing.T, data []byte, from, to netip.AddrPort, n int) (replies []*heard) {
 	t.Helper()
+	w.send(t, data, from, to)
+	for wait := patience; len(replies) < n; wait = silence {
+		h := w.hear(t, wait)
+		if h == nil {
+			break
+		}
+		replies = append(replies, h)
+	}
+	return replies
+}
+
+// send begins an exchange of its own, so that a late reply to another is told
+// apart.
+func (w *wired) send(t *testing.T, data []byte, from, to netip.AddrPort) {
+	t.Helper()
+	w.xid++
+	if len(data) > headerLen {
+		binary.BigEndian.PutUint32(data[offsetXID:], w.xid)
+	}
 	everybody := machine.MAC{0xff, 0xff, 0xff, 0xff, 0xff, 0xff}
 	if _, err := w.conn.WriteTo(frame(testMAC, everybody, from, to, data), &packet.Addr{HardwareAddr: everybody[:]}); err != nil {
 		t.Fatal(err)
 	}
-	if err := w.conn.SetReadDeadline(time.Now().Add(silence)); err != nil {
+}
+
+func (w *wired) hear(t *testing.T, wait time.Duration) *heard {
+	t.Helper()
+	if err := w.conn.SetReadDeadline(time.Now().Add(wait)); err != nil {
 		t.Fatal(err)
 	}
 	buf := make([]byte, 2000)
-	for len(replies) < n {
+	for {
 		size, _, err := w.conn.ReadFrom(buf)
 		if err != nil {
-			return replies
+			return nil
 		}
-		if h := unpack(t, buf[:size]); h != nil {
-			replies = append(replies, h)
+		if h := unpack(t, buf[:size]); h != nil && binary.BigEndian.Uint32(h.TransactionID[:]) == w.xid {
+			return h
 		}
 	}
-	return replies
 }
 
 // unpack reads a frame, sums included; nil for what is no DHCP reply to
@@ -191,7 +216,7 @@ func testExchange(t *testing.T, wire transport) {
 		{name: "iPXE after the loader", data: message(dhcpv4.MessageTypeDiscover, ipxe(fullIPXE)), from: nowhere, to: everywhere,
 			want: dhcpv4.MessageTypeOffer, replyFrom: server, replyTo: mine, file: "http://192.0.2.10/boot.ipxe"},
 	} {
-		got := wire.ask(t, step.data, step.from, step.to)
+		got := wire.ask(t, step.data, step.from, step.to, step.want != 0)
 		if got == nil {
 			if step.want != 0 {
 				t.Fatalf("%s: silence", step.name)
@@ -215,7 +240,7 @@ func TestInterfaceChanges(t *testing.T) {
 	offer := func(segment string) *heard {
 		rom := newWired(t, n, segment)
 		defer n.do(func() error { return remove("to-eth0") })
-		return rom.ask(t, message(dhcpv4.MessageTypeDiscover, edk2), netip.MustParseAddrPort("0.0.0.0:68"), netip.MustParseAddrPort("255.255.255.255:67"))
+		return rom.ask(t, message(dhcpv4.MessageTypeDiscover, edk2), netip.MustParseAddrPort("0.0.0.0:68"), netip.MustParseAddrPort("255.255.255.255:67"), false)
 	}
 	offerFrom := func(segment, addr string) {
 		t.Helper()
