@@ -36,7 +36,7 @@
 //     that is silent takes an entry of the kernel's neighbour table for three
 //     seconds, and the table holds 1024), up to 16,384 that nobody had yet, and
 //     all that are free again. It repeats that at 16 a second, or as seldom as
-//     every quarter of an hour: two echoes a minute in a range of 30.
+//     every quarter of an hour: two addresses a minute in a range of 30.
 //   - When neither is to be had, the address is offered unprobed, which is
 //     counted and logged: no answer is held back for longer than 300 ms, and
 //     the machine's own ARP probe and DECLINE remain.

@@ -10,7 +10,6 @@ import (
 	"time"
 
 	"ravenboot/internal/machine"
-	"ravenboot/internal/state"
 )
 
 // Pool hands out addresses. Its methods are safe for use by several goroutines.
@@ -41,7 +40,6 @@ func NewPool(subnets []Subnet, reserved []netip.Addr, store Store, prober Prober
 	if err != nil {
 		return nil, err
 	}
-	slices.SortStableFunc(leases, func(a, b state.Lease) int { return a.Expires.Compare(b.Expires) })
 	for _, l := range leases {
 		// Whether it has ended is for expire to find, once the clock is set.
 		p.outside[l.Addr] = &slot{addr: l.Addr, kind: leased, mac: l.MAC, until: l.Expires, recorded: l.MAC, stored: l.Expires}

@@ -484,8 +484,7 @@ func TestWrites(t *testing.T) {
 	b := start(t, lab("192.0.2.12"), nil)
 	b.offer(1, "", "192.0.2.10")
 	b.offer(1, "", "192.0.2.10")
-	for minutes, puts := range []int{1, 1, 1, 1, 2, 2, 2, 2, 3} { // a renewal every ten minutes
-		_ = minutes
+	for _, puts := range []int{1, 1, 1, 1, 2, 2, 2, 2, 3} { // a renewal every ten minutes
 		l, err := b.pool.Confirm(t.Context(), b.sub(), mac(1), none, ip("192.0.2.10"))
 		if err != nil {
 			t.Fatal(err)
@@ -569,6 +568,27 @@ func TestEveryAddressIsHandedOutOnce(t *testing.T) {
 	}
 	if s := b.stats(); s.Size != want || s.Free != 0 {
 		t.Errorf("%+v, want %d", s, want)
+	}
+}
+
+// TestTwoRecordsOfAMachine is what a kill leaves between the record of its new
+// address and the removal of its old one.
+func TestTwoRecordsOfAMachine(t *testing.T) {
+	for range 20 { // records come in any order
+		b := start(t, lab("192.0.2.12"), nil)
+		for addr, minutes := range map[string]time.Duration{"192.0.2.10": 30, "192.0.2.11": 60} {
+			b.store.PutLease(state.Lease{Addr: ip(addr), MAC: mac(1), Expires: b.now.Add(minutes * time.Minute)})
+		}
+		b.restart(lab("192.0.2.12"), nil)
+		b.offer(1, "", "192.0.2.11")
+		b.offer(2, "192.0.2.10", "192.0.2.12")
+		b.wait(45 * time.Minute)
+		b.offer(1, "", "192.0.2.11")
+		b.confirm(1, "192.0.2.10", ErrNotYours)
+		b.lease(3, "192.0.2.12")
+		b.lease(4, "192.0.2.10")
+		b.wait(20 * time.Minute)
+		b.lease(1, "192.0.2.11")
 	}
 }
 

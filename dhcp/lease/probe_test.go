@@ -136,7 +136,7 @@ func TestSurvey(t *testing.T) {
 // was offered.
 func TestSurveyFindsAnOfferInUse(t *testing.T) {
 	b := start(t, lab("192.0.2.13"), nil)
-	due := func() []*slot { return b.pool.due() }()
+	due := b.pool.due()
 	b.offer(1, "", "192.0.2.10")
 	b.lease(2, "192.0.2.11")
 	for _, s := range due {
@@ -209,9 +209,14 @@ func TestWhileAnEchoIsAwaited(t *testing.T) {
 			b.confirm(1, "192.0.2.11", nil)
 		}, "", ErrInProgress},
 	} {
-		t.Run(name, func(t *testing.T) {
+		stories := func(t *testing.T, returning bool) {
 			g := &gate{asked: make(chan netip.Addr, 10), answer: make(chan bool, 10)}
-			b := start(t, lab("192.0.2.11"), g)
+			b := start(t, lab("192.0.2.11"), nil)
+			if returning {
+				b.lease(1, "192.0.2.10")
+				b.pool.Release(mac(1), ip("192.0.2.10"))
+			}
+			b.pool.prober = g
 			ctx, cancel := context.WithCancel(t.Context())
 			defer cancel()
 			b.cancel = cancel
@@ -228,9 +233,14 @@ func TestWhileAnEchoIsAwaited(t *testing.T) {
 				t.Errorf("%v, %v, want %s, %v", got.Addr, got.error, row.want, row.err)
 			}
 			if row.want != "" {
+				if s := b.stats(); s.Offered != 1 {
+					t.Errorf("the address is not held: %+v", s)
+				}
 				b.confirm(1, row.want, nil)
 			}
-		})
+		}
+		t.Run(name, func(t *testing.T) { stories(t, false) })
+		t.Run(name+", of a machine that had it before", func(t *testing.T) { stories(t, true) })
 	}
 }
 
