@@ -48,8 +48,8 @@ type findings struct {
 // FindLoaders searches the directories, of which the first that has a loader
 // wins, and then the places where Debian, Fedora, Arch and nixpkgs put iPXE.
 // Besides the loaders that internal/boot knows, under any distribution's name
-// for them, every plain file that lies in one of the directories can be served:
-// a host may name it.
+// for them, a host may name every other plain file that lies in one of dirs, and
+// the boot programs among those of the distribution.
 func FindLoaders(dirs []string) *Loaders {
 	return findLoaders(dirs, knownDirs, knownFiles)
 }
@@ -81,8 +81,11 @@ func (l *Loaders) Refresh() {
 	for _, t := range targets {
 		s.target(t, slices.Concat(l.dirs, l.known), l.files[t.name])
 	}
-	for _, dir := range slices.Concat(l.dirs, l.known) {
-		s.plainFiles(dir)
+	for _, dir := range l.dirs {
+		s.plainFiles(dir, isPlainName)
+	}
+	for _, dir := range l.known {
+		s.plainFiles(dir, isBootProgram)
 	}
 	l.found.Store(&findings{byName: s.byName, problems: slices.Sorted(keys(s.problems))})
 }
@@ -213,7 +216,7 @@ func (s *search) target(t target, dirs []string, known string) {
 }
 
 // plainFiles takes a directory's other files under their own names.
-func (s *search) plainFiles(dir string) {
+func (s *search) plainFiles(dir string, wanted func(name string) bool) {
 	entries, err := os.ReadDir(dir)
 	if err != nil {
 		return // reported for configured directories; the known ones may be missing
@@ -221,7 +224,7 @@ func (s *search) plainFiles(dir string) {
 	for _, entry := range entries {
 		name := entry.Name()
 		_, have := s.byName[name]
-		if _, canonical := aliases[name]; have || canonical || !isPlainName(name) {
+		if _, canonical := aliases[name]; have || canonical || !wanted(name) {
 			continue
 		}
 		path := filepath.Join(dir, name)
@@ -259,6 +262,16 @@ func isPlainName(name string) bool {
 		return false
 	}
 	return !strings.ContainsFunc(name, func(r rune) bool { return r <= ' ' || r > '~' || r == '/' || r == '\\' })
+}
+
+// isBootProgram picks what firmware can start out of a distribution's
+// directory, where ROM images and disk images lie beside it.
+func isBootProgram(name string) bool {
+	switch filepath.Ext(name) {
+	case ".efi", ".kpxe", ".kkpxe", ".kkkpxe", ".pxe", ".0":
+		return isPlainName(name)
+	}
+	return false
 }
 
 func keys(m map[string]bool) func(yield func(string) bool) {

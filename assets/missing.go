@@ -8,7 +8,7 @@ import (
 	"ravenboot/internal/machine"
 )
 
-// MissingLoader is a loader that could be served and isn't there.
+// MissingLoader is a loader that machines could use and that isn't there.
 type MissingLoader struct {
 	Name     string
 	Firmware machine.Firmware
@@ -32,20 +32,37 @@ var packages = map[string][]string{
 }
 
 // Missing lists the loaders that are not there, those for the commonest
-// machines first.
+// machines first. Of several for the same machines it leaves out those that are
+// no better than what is there, or no easier to come by.
 func (l *Loaders) Missing() []MissingLoader {
 	var missing []MissingLoader
 	for _, t := range targets {
-		if l.Has(t.name) {
-			continue
-		}
 		m := MissingLoader{Name: t.name, Firmware: t.firmware, Arch: t.arch, Advice: advice(t)}
-		for _, other := range boot.LoaderNames(t.firmware, t.arch) {
-			m.Replaced = m.Replaced || l.Has(other)
+		if !l.Has(t.name) && l.isWorth(t, &m.Replaced) {
+			missing = append(missing, m)
 		}
-		missing = append(missing, m)
 	}
 	return missing
+}
+
+// isWorth compares a missing loader with the others for the same machines.
+func (l *Loaders) isWorth(t target, replaced *bool) bool {
+	packaged := len(packages[t.name]) > 0
+	better := true // than those that follow, in boot's order
+	for _, other := range boot.LoaderNames(t.firmware, t.arch) {
+		switch {
+		case other == t.name:
+			better = false
+		case l.Has(other):
+			*replaced = true
+			if better || !packaged {
+				return false
+			}
+		case !packaged && (better || len(packages[other]) > 0):
+			return false
+		}
+	}
+	return true
 }
 
 func advice(t target) string {

@@ -96,11 +96,6 @@ func program(coff uint16, n int) []byte {
 	return data
 }
 
-const (
-	amd64 = 0x8664
-	arm64 = 0xaa64
-)
-
 // write makes files below a new directory.
 func write(t testing.TB, files map[string][]byte) string {
 	t.Helper()

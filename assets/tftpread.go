@@ -24,6 +24,7 @@ type transfer struct {
 	from  netip.AddrPort
 	local netip.Addr
 	kind  string // "loader" or "script", for logs and metrics
+	why   string // it is given what it didn't ask for
 	begun time.Time
 }
 
@@ -44,7 +45,7 @@ func (t *TFTP) read(name string, to io.ReaderFrom) error {
 		t.note(x, "busy", "as many transfers as [tftp] max_transfers allows are under way", 0)
 		return errBusy
 	}
-	data, err := t.content(x)
+	data, err := t.content(x, to)
 	if err != nil {
 		return err
 	}
@@ -55,12 +56,17 @@ func (t *TFTP) read(name string, to io.ReaderFrom) error {
 }
 
 // content finds what a name stands for.
-func (t *TFTP) content(x *transfer) ([]byte, error) {
+func (t *TFTP) content(x *transfer, to io.ReaderFrom) ([]byte, error) {
 	if x.name == autoexecName {
 		x.kind = "script"
 		return t.scripts.Autoexec(t.ctx, x.mac, x.local), nil
 	}
 	loader, err := t.loaders.Open(x.name)
+	if err == nil && t.config.ScriptForLoader && askedByIPXE(to) {
+		// iPXE tells what it fetched by its content, so it runs the script.
+		x.kind, x.why = "script", "an iPXE asks for a loader again: it is given the script, which ends the loop"
+		return t.scripts.Autoexec(t.ctx, x.mac, x.local), nil
+	}
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
 		t.note(x, "not found", "TFTP offers "+t.offer(), 0)
@@ -104,7 +110,7 @@ func (s *stoppable) Read(p []byte) (int, error) {
 func (t *TFTP) noteEnd(x *transfer, n int64, size int, err error) {
 	switch {
 	case err == nil:
-		t.note(x, "sent", "", n)
+		t.note(x, "sent", x.why, n)
 	case n == 0 && isProbe(err):
 		t.note(x, "probe", "it asked for the size only", 0)
 	default:

@@ -1,0 +1,272 @@
+package lockstep
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"net/netip"
+	"sync"
+	"time"
+
+	"golang.org/x/net/ipv4"
+	"golang.org/x/net/ipv6"
+)
+
+// Bounds of what is read from the network, in bytes. A request must fit in 512
+// (RFC 2347), everything else from a reader is smaller.
+const (
+	mostPacket  = 1024
+	mostControl = 128
+)
+
+// mostLanes bounds the addresses of the server that have a socket of their own.
+const mostLanes = 64
+
+// Handler says what machines get.
+type Handler interface {
+	// Open gives the content of a file, which must not change from then on. A
+	// Refusal is sent to the machine; after another error it is left without an
+	// answer, and asks again. Open may be called from several goroutines.
+	Open(ctx context.Context, r *Request) ([]byte, error)
+	// Ended is told of every transfer that Open gave content for.
+	Ended(r *Request, result Result)
+	// Busy is told of requests that are passed over because as many transfers
+	// as may be are under way. Machines ask again within seconds, where an error
+	// packet would end their boot.
+	Busy(r *Request)
+	// Other is handed requests to write and to read as text.
+	Other(packet []byte, r *Request, write bool)
+}
+
+// Refusal is why a machine gets no file, in words that firmware may show.
+type Refusal string
+
+func (r Refusal) Error() string { return string(r) }
+
+// Config says how files are sent.
+type Config struct {
+	BlockSize    int  // largest block that is agreed to, in bytes
+	SinglePort   bool // send from the listening port
+	MaxTransfers int  // at a time
+}
+
+// Server sends files.
+type Server struct {
+	config  Config
+	handler Handler
+	ctx     context.Context
+	slots   chan struct{}
+	mtu     mtuCache
+	front   *lane
+	running sync.WaitGroup
+
+	mu      sync.Mutex
+	lanes   map[netip.Addr]*lane // by the server's address
+	stopped bool
+}
+
+// Serve answers requests until ctx ends, and closes conn.
+func Serve(ctx context.Context, conn *net.UDPConn, config Config, handler Handler) error {
+	s := &Server{
+		config: config, handler: handler, ctx: ctx,
+		slots: make(chan struct{}, config.MaxTransfers), lanes: map[netip.Addr]*lane{},
+	}
+	s.front = newLane(s, conn, true)
+	if err := s.front.wantDestination(); err != nil {
+		conn.Close()
+		return fmt.Errorf("asking for the address that requests are sent to: %w", err)
+	}
+	stop := context.AfterFunc(ctx, s.close)
+	defer stop()
+	err := s.front.run()
+	s.close()
+	s.running.Wait()
+	return err
+}
+
+// wantDestination has the system tell which address each packet was sent to.
+func (l *lane) wantDestination() error {
+	switch conn := l.batch.(type) {
+	case *ipv4.PacketConn:
+		return conn.SetControlMessage(ipv4.FlagDst|ipv4.FlagInterface, true)
+	case *ipv6.PacketConn:
+		return conn.SetControlMessage(ipv6.FlagDst|ipv6.FlagInterface, true)
+	}
+	return nil
+}
+
+// destination reads the address and the interface that a packet was sent to.
+func (l *lane) destination(control []byte) (local netip.Addr, ifIndex int) {
+	var ip net.IP
+	if l.v6 {
+		var m ipv6.ControlMessage
+		if m.Parse(control) != nil {
+			return local, 0
+		}
+		ip, ifIndex = m.Dst, m.IfIndex
+	} else {
+		var m ipv4.ControlMessage
+		if m.Parse(control) != nil {
+			return local, 0
+		}
+		ip, ifIndex = m.Dst, m.IfIndex
+	}
+	local, _ = netip.AddrFromSlice(ip)
+	return local.Unmap(), ifIndex
+}
+
+// source is the ancillary data that has a packet sent from an address.
+func (l *lane) source(local netip.Addr) []byte {
+	if !local.IsValid() || isShared(local) {
+		return nil
+	}
+	if l.v6 {
+		as16 := local.As16()
+		return (&ipv6.ControlMessage{Src: as16[:]}).Marshal()
+	}
+	return (&ipv4.ControlMessage{Src: local.AsSlice()}).Marshal()
+}
+
+// isShared reports whether nothing can be sent from an address. A broadcast to
+// a subnet can't be told here; binding to it fails.
+func isShared(a netip.Addr) bool {
+	return a.IsMulticast() || a.IsUnspecified() || a == netip.AddrFrom4([4]byte{255, 255, 255, 255})
+}
+
+// request begins a transfer, away from the lane, which the handler may not hold
+// up. The front lane is locked.
+func (s *Server) request(p []byte, remote netip.AddrPort, control []byte) {
+	op, r, err := parseRequest(p)
+	if err != nil || remote.Port() == 0 {
+		return
+	}
+	var ifIndex int
+	r.Remote, r.Begun = remote, time.Now()
+	r.Local, ifIndex = s.front.destination(control)
+	other := op == opWrite || r.Mode != "octet"
+	var packet []byte
+	if other {
+		packet = append(packet, p...)
+	}
+	select {
+	case s.slots <- struct{}{}:
+	default:
+		s.handler.Busy(&r)
+		return
+	}
+	s.running.Go(func() {
+		if other {
+			s.handler.Other(packet, &r, op == opWrite)
+			<-s.slots
+			return
+		}
+		s.start(r, ifIndex)
+	})
+}
+
+// start sends a request's first answer. It has a slot, which ends with the
+// transfer.
+func (s *Server) start(r Request, ifIndex int) {
+	l := s.lane(r.Local)
+	content, err := s.handler.Open(s.ctx, &r)
+	if err != nil {
+		if refusal, ok := err.(Refusal); ok {
+			s.refuse(l, &r, codeNotFound, string(refusal))
+		}
+		<-s.slots
+		return
+	}
+	t := newTransfer(r, content, s.largestBlock(&r, ifIndex))
+	if l == s.front {
+		t.control = l.source(r.Local)
+	}
+	l.begin(t)
+}
+
+// largestBlock is what the configuration and the way to the machine carry:
+// fragments are what many ROMs can't put together.
+func (s *Server) largestBlock(r *Request, ifIndex int) int {
+	headers := 20 + 8 + 4 // IPv4, UDP, TFTP
+	if r.Remote.Addr().Is6() {
+		headers = 40 + 8 + 4
+	}
+	limit := s.config.BlockSize
+	if mtu := s.mtu.of(ifIndex); mtu > 0 {
+		limit = min(limit, max(mtu-headers, plainBlock))
+	}
+	return limit
+}
+
+// lane is the socket for transfers from an address of the server.
+func (s *Server) lane(local netip.Addr) *lane {
+	if s.config.SinglePort {
+		return s.front
+	}
+	if !local.IsValid() || isShared(local) {
+		local = netip.IPv4Unspecified()
+		if s.front.v6 {
+			local = netip.IPv6Unspecified()
+		}
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if l := s.lanes[local]; l != nil {
+		return l
+	}
+	if s.stopped || len(s.lanes) >= mostLanes {
+		return s.front
+	}
+	conn, err := net.ListenUDP("udp", net.UDPAddrFromAddrPort(netip.AddrPortFrom(local, 0)))
+	if err != nil {
+		return s.front // as with a subnet's broadcast address, and when sockets run out
+	}
+	l := newLane(s, conn, false)
+	s.lanes[local] = l
+	s.running.Go(func() {
+		if err := l.run(); err != nil {
+			s.drop(local, l)
+		}
+	})
+	return l
+}
+
+// drop closes a lane whose socket fails; the next request opens another.
+func (s *Server) drop(local netip.Addr, l *lane) {
+	s.mu.Lock()
+	if s.lanes[local] == l {
+		delete(s.lanes, local)
+	}
+	s.mu.Unlock()
+	l.close()
+}
+
+// Refuse sends an error packet.
+func (s *Server) refuse(l *lane, r *Request, code byte, text string) {
+	m := ipv4.Message{Buffers: [][]byte{errorPacket(code, text)}, Addr: net.UDPAddrFromAddrPort(r.Remote)}
+	if l == s.front {
+		m.OOB = l.source(r.Local)
+	}
+	l.send([]ipv4.Message{m})
+}
+
+// ended frees the slots of transfers and tells the handler.
+func (s *Server) ended(over []ended) {
+	for _, e := range over {
+		<-s.slots
+		t := e.transfer
+		s.handler.Ended(&t.request, Result{Bytes: t.sent(), Resent: t.resent, Err: e.err})
+	}
+}
+
+// close ends all transfers and closes all sockets.
+func (s *Server) close() {
+	s.mu.Lock()
+	s.stopped = true
+	lanes := s.lanes
+	s.lanes = nil
+	s.mu.Unlock()
+	for _, l := range lanes {
+		l.close()
+	}
+	s.front.close()
+}

@@ -1,0 +1,116 @@
+package lockstep
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"net"
+	"strings"
+	"time"
+
+	"golang.org/x/net/ipv4"
+)
+
+// A machine that doesn't acknowledge is sent the same again, after 250 ms and
+// then twice as long each time up to 2 s, for about 17 s. Most ROMs wait longer
+// before they repeat themselves, so it is the server that makes up for losses.
+const (
+	resendFirst = 250 * time.Millisecond
+	resendMost  = 2 * time.Second
+	mostTries   = 11
+)
+
+// Outcomes of a transfer.
+var (
+	// ErrProbe is the end of a transfer of which the machine wanted the size
+	// only: it answers the options with an error. OVMF does that with code 8
+	// before it asks again in earnest (pin/tftp#125).
+	ErrProbe = errors.New("it asked for the size only")
+	// ErrSilent is the end of a transfer with a machine that is gone.
+	ErrSilent = errors.New("no acknowledgement")
+	// ErrReplaced is the end of a transfer whose machine has begun another from
+	// the same port.
+	ErrReplaced = errors.New("it asked again")
+	// ErrStopped is the end of a transfer when the server stops.
+	ErrStopped = errors.New("the server stops")
+)
+
+// Result is how a transfer ended.
+type Result struct {
+	Bytes  int64 // acknowledged
+	Resent int   // packets
+	Err    error // nil when the whole file was acknowledged
+}
+
+// transfer is one file on its way to one machine. Block 0 is the OACK.
+type transfer struct {
+	request Request
+	content []byte
+	oack    []byte
+	size    int // of a block
+	block   int // sent and not acknowledged; not cut to 16 bits
+	due     time.Time
+	tries   int
+	resent  int
+	addr    *net.UDPAddr
+	control []byte // ancillary data: from which address to send, on a shared port
+	header  [4]byte
+	buffers [2][]byte
+}
+
+func newTransfer(r Request, content []byte, limit int) *transfer {
+	t := &transfer{request: r, content: content, addr: net.UDPAddrFromAddrPort(r.Remote)}
+	t.oack, t.size = r.negotiate(len(content), limit)
+	if t.oack == nil {
+		t.block = 1
+	}
+	return t
+}
+
+// message is the packet that is under way.
+func (t *transfer) message(now time.Time) ipv4.Message {
+	t.due = now.Add(min(resendMost, resendFirst<<t.tries))
+	m := ipv4.Message{Addr: t.addr, OOB: t.control}
+	if t.block == 0 {
+		t.buffers[0] = t.oack
+		m.Buffers = t.buffers[:1]
+		return m
+	}
+	t.header = [4]byte{0, opData}
+	binary.BigEndian.PutUint16(t.header[2:], uint16(t.block))
+	begin := min((t.block-1)*t.size, len(t.content))
+	t.buffers[0] = t.header[:]
+	t.buffers[1] = t.content[begin:min(begin+t.size, len(t.content))]
+	m.Buffers = t.buffers[:]
+	return m
+}
+
+// acknowledged moves on to the next block, if this is the acknowledgement of
+// the one that is under way. Others are late: answering them would double
+// every packet from then on (RFC 1123 4.2.3.1).
+func (t *transfer) acknowledged(block uint16) (moved, ended bool) {
+	if block != uint16(t.block) {
+		return false, false
+	}
+	ended = t.block > 0 && t.block*t.size > len(t.content)
+	t.block++
+	t.tries = 0
+	return true, ended
+}
+
+// sent is how many bytes were acknowledged.
+func (t *transfer) sent() int64 {
+	return int64(min(max(t.block-1, 0)*t.size, len(t.content)))
+}
+
+// refused is the outcome of an ERROR packet.
+func (t *transfer) refused(p []byte) error {
+	if t.block == 0 {
+		return ErrProbe
+	}
+	text := p[4:]
+	if end := strings.IndexByte(string(text), 0); end >= 0 {
+		text = text[:end]
+	}
+	return fmt.Errorf("the machine sent error %d: %q", binary.BigEndian.Uint16(p[2:]), text)
+}
