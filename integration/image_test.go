@@ -74,6 +74,7 @@ func TestLocalDiskByKey(t *testing.T) {
 // doesn't want to boot: at once under "local", after the firmware has given up
 // under "ignore". (Under "menu" it gets the menu, as in most tests.)
 func TestUnknownMachine(t *testing.T) {
+	t.Parallel()
 	for _, b := range []struct{ action, said string }{
 		{"local", ""},
 		{"ignore", "ignore"},

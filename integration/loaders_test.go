@@ -19,6 +19,7 @@ var banner = map[fixture.Loaders]string{
 // TestLoaders boots every firmware through every loader that fits it, of every
 // release: what iPXE can and can't do has changed a lot between them.
 func TestLoaders(t *testing.T) {
+	t.Parallel()
 	boots := []struct {
 		name     string
 		firmware lab.Firmware

@@ -73,3 +73,21 @@ func TestDefaultByMAC(t *testing.T) {
 		m.Off()
 	}
 }
+
+// TestPublishedInMenu publishes a generation while the machine sits in the menu
+// of the one before. Escape asks for the menu again.
+func TestPublishedInMenu(t *testing.T) {
+	t.Parallel()
+	l := lab.New(t, 1)
+	p := newProfile(t, l, 1)
+	l.Serve(config(dhcpServer, slowMenu, forEveryone, p.toml()))
+
+	m := l.Boot(lab.Spec{Path: "ROM iPXE, published while in the menu"})
+	m.ExpectMenu("26.05.1")
+	newest := p.publish(generation(2))
+	m.Send(lab.Escape)
+	m.ExpectMenu("26.05.2", "26.05.1")
+	m.Send(lab.Enter)
+	booted(m).runs(t, "gen-2", newest, lab.MAC(1))
+	m.Off()
+}

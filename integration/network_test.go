@@ -19,6 +19,7 @@ func foreignDHCP(l *lab.Lab, options ...string) *lab.Process {
 
 // TestProxy boots beside a real DHCP server that knows nothing of booting.
 func TestProxy(t *testing.T) {
+	t.Parallel()
 	for _, b := range []struct {
 		firmware lab.Firmware
 		path     string
@@ -47,6 +48,7 @@ func TestProxy(t *testing.T) {
 // for autoexec.ipxe; those of 2019 and the BIOS ones don't, and get a script
 // under the loader's name.
 func TestOff(t *testing.T) {
+	t.Parallel()
 	for _, b := range []struct {
 		firmware lab.Firmware
 		release  fixture.Loaders
@@ -120,21 +122,25 @@ func TestSecondNIC(t *testing.T) {
 
 // TestPacketLoss loses one frame in twenty, in both directions.
 func TestPacketLoss(t *testing.T) {
+	t.Parallel()
 	for _, b := range []struct {
 		firmware lab.Firmware
+		dhcp     string
 		path     string
 	}{
-		{lab.BIOS, "undionly.kpxe, 5 % loss"},
-		{lab.UEFI, "snponly.efi, 5 % loss"},
+		{lab.BIOS, dhcpServerChainload, "undionly.kpxe, 5 % loss"},
+		{lab.UEFI, dhcpServer, "snponly.efi, 5 % loss"},
 	} {
 		t.Run(b.firmware.String(), func(t *testing.T) {
 			t.Parallel()
 			l := lab.New(t, 1)
 			p := newProfile(t, l, 1)
 			newest := p.publish(generation(2))
-			l.Serve(config(dhcpServerChainload, quickMenu, forEveryone, p.toml()))
+			l.Serve(config(b.dhcp, quickMenu, forEveryone, p.toml()))
 
 			m := l.Boot(lab.Spec{Firmware: b.firmware, Path: b.path, NICs: []lab.NIC{{MAC: lab.MAC(1), Loss: 0.05}}})
+			m.Expect("Booting lab/2")
+			m.Expect("initrd...") // the kernel's 14 MB take a minute or two
 			booted(m).runs(t, "gen-2", newest, lab.MAC(1))
 			m.Off()
 		})

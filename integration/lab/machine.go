@@ -193,9 +193,10 @@ func (m *Machine) Send(keys string) {
 
 // Keys as a VT100 sends them.
 const (
-	Up    = "\x1b[A"
-	Down  = "\x1b[B"
-	Enter = "\r"
+	Up     = "\x1b[A"
+	Down   = "\x1b[B"
+	Enter  = "\r"
+	Escape = "\x1b"
 )
 
 // Off waits until the machine has switched itself off.

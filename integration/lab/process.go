@@ -93,7 +93,14 @@ func (p *Process) wait(patience time.Duration) (ended bool) {
 }
 
 // Ended reports whether the process is gone.
-func (p *Process) Ended() bool { return p.wait(0) }
+func (p *Process) Ended() bool {
+	select {
+	case <-p.done:
+		return true
+	default:
+		return false
+	}
+}
 
 // Log is what the process has printed so far.
 func (p *Process) Log() string {
