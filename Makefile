@@ -11,9 +11,9 @@ RUN_PACKAGES   := linux-image-cloud-amd64 busybox-static cpio kmod curl ipxe
 # Whole boots, and the programs of others that judge us.
 TEST_PACKAGES  := $(RUN_PACKAGES) $(QEMU) gcc libc6-dev git \
 	qemu-system-arm qemu-efi-aarch64 ovmf nix-bin iproute2 util-linux squashfs-tools e2fsprogs iputils-ping \
-	dnsmasq-base isc-dhcp-client isc-dhcp-relay udhcpc atftp tcpdump systemd
+	dnsmasq-base isc-dhcp-client isc-dhcp-relay isc-dhcp-server kea-dhcp4-server udhcpc atftp tcpdump systemd
 # The peers that the figures in docs/performance.md are beside.
-BENCH_PACKAGES := $(TEST_PACKAGES) nginx-light tftpd-hpa kea-dhcp4-server wrk
+BENCH_PACKAGES := $(TEST_PACKAGES) nginx-light tftpd-hpa wrk
 
 .PHONY: build run test check unit boots lab bench packages-run packages-test packages-bench clean
 
