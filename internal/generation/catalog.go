@@ -30,7 +30,7 @@ type Catalog struct {
 
 // state is what the last reading of a profile left.
 type state struct {
-	path        string
+	profile     Profile
 	generations []Generation
 	problems    map[string]bool // what was logged and still holds
 	failed      bool
@@ -128,14 +128,15 @@ func (c *Catalog) refresh() {
 
 // update reads a profile, given its former state or nil. A reading that fails
 // keeps the former generations: an NFS server that is away for a minute, or a
-// store that isn't mounted, must not empty the menus.
+// store that isn't mounted, must not empty the menus. It keeps nothing of a
+// profile that has moved, or that may no longer offer secrets.
 func (c *Catalog) update(p Profile, former *state) *state {
-	if former == nil || former.path != p.Path {
+	if former == nil || former.profile.Path != p.Path || former.profile.AllowSecrets != p.AllowSecrets {
 		former = &state{}
 	}
 	r := c.store.scan(p)
 	s := &state{
-		path: p.Path, generations: r.generations, failed: r.err != nil,
+		profile: p, generations: r.generations, failed: r.err != nil,
 		problems: make(map[string]bool), watch: r.watch, paths: r.paths,
 	}
 	log := c.log.With("profile", p.Name)
