@@ -7,10 +7,8 @@ import (
 	"log/slog"
 	"net"
 	"net/netip"
-	"time"
 
-	"github.com/pin/tftp/v3"
-
+	"ravenboot/assets/lockstep"
 	"ravenboot/internal/machine"
 )
 
@@ -41,15 +39,6 @@ type TFTPConfig struct {
 	Observe func(protocol, kind, result string, bytes int64)
 }
 
-// Patience with machines. One that doesn't hear repeats its question: iPXE
-// after a quarter of a second and then twice as long each time, EDK2 after a
-// few seconds, so the server is the one that makes up for lost packets.
-const (
-	resendAfter = 250 * time.Millisecond // without an acknowledgement
-	resendMost  = 12                     // times, about 15 seconds in all
-	longestRest = 2 * time.Second        // between two of them
-)
-
 const (
 	defaultBlockSize = 1468 // 1500 less the headers of IPv4, UDP and TFTP
 	defaultTransfers = 256
@@ -57,6 +46,13 @@ const (
 
 // TFTP serves loaders, and the script that goes with them, by TFTP (RFC 1350,
 // with the options of RFC 2347 to 2349). It never takes a file.
+//
+// Package lockstep sends what firmware asks for, in mode "octet"; pin/tftp takes
+// the mode "netascii". pin/tftp could do both, but asks the system for a socket,
+// and the runtime for a timer and a wake-up of a goroutine, for every transfer
+// and packet, which costs half as much again; in single-port mode a late packet
+// of a client can end the program; and it doesn't tell the options, by which
+// iPXE is known.
 type TFTP struct {
 	config  TFTPConfig
 	loaders *Loaders
@@ -65,7 +61,7 @@ type TFTP struct {
 	conn    *net.UDPConn
 	ready   chan struct{}
 	ctx     context.Context // of Run
-	slots   chan struct{}
+	text    *textServer
 }
 
 // NewTFTP makes a TFTP server. Nothing is opened yet.
@@ -80,8 +76,7 @@ func NewTFTP(config TFTPConfig, loaders *Loaders, scripts Scripts, log *slog.Log
 		config.Observe = func(string, string, string, int64) {}
 	}
 	return &TFTP{
-		config: config, loaders: loaders, scripts: scripts, log: log,
-		ready: make(chan struct{}), slots: make(chan struct{}, config.MaxTransfers),
+		config: config, loaders: loaders, scripts: scripts, log: log, ready: make(chan struct{}),
 	}
 }
 
@@ -92,18 +87,15 @@ func (t *TFTP) Run(ctx context.Context) error {
 		return err
 	}
 	t.conn, t.ctx = conn, ctx
-	server := tftp.NewServer(t.read, refuseWrite)
-	server.SetTimeout(resendAfter)
-	server.SetRetries(resendMost)
-	server.SetBackoff(rest)
-	server.SetBlockSize(t.config.BlockSize)
-	if t.config.SinglePort {
-		server.EnableSinglePort()
-	}
-	stopped := context.AfterFunc(ctx, server.Shutdown)
-	defer stopped()
+	t.text = newTextServer(t.openText)
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	context.AfterFunc(ctx, t.text.shutdown)
+	go t.text.serve()
 	close(t.ready)
-	return server.Serve(conn)
+	return lockstep.Serve(ctx, conn, lockstep.Config{
+		BlockSize: t.config.BlockSize, SinglePort: t.config.SinglePort, MaxTransfers: t.config.MaxTransfers,
+	}, t)
 }
 
 func (t *TFTP) open() (*net.UDPConn, error) {
@@ -119,11 +111,6 @@ func (t *TFTP) open() (*net.UDPConn, error) {
 		return nil, fmt.Errorf("tftp: the socket that was handed over is no UDP socket but %T", conn)
 	}
 	return udp, nil
-}
-
-// rest is the pause before a block is sent again, on top of resendAfter.
-func rest(attempt int) time.Duration {
-	return min(longestRest, resendAfter<<attempt-resendAfter)
 }
 
 // Ready is closed once the server listens.
@@ -148,5 +135,4 @@ var (
 	errNotOffered = errors.New("file not found")
 	errReadOnly   = errors.New("this server is read-only")
 	errBusy       = errors.New("server busy, try again")
-	errStopping   = errors.New("server is stopping, try again")
 )

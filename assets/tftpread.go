@@ -2,6 +2,7 @@ package assets
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"io"
 	"io/fs"
@@ -10,12 +11,9 @@ import (
 	"strings"
 	"time"
 
-	"github.com/pin/tftp/v3"
-
+	"ravenboot/assets/lockstep"
 	"ravenboot/internal/machine"
 )
-
-func refuseWrite(string, io.WriterTo) error { return errReadOnly }
 
 // transfer is one read request.
 type transfer struct {
@@ -28,45 +26,34 @@ type transfer struct {
 	begun time.Time
 }
 
-// read answers one read request. The error goes to the machine.
-func (t *TFTP) read(name string, to io.ReaderFrom) error {
-	x := &transfer{request: parseName(name), raw: name, kind: "loader", begun: time.Now()}
-	out := to.(tftp.OutgoingTransfer)
-	remote := out.RemoteAddr()
-	x.from = remote.AddrPort()
-	if info, ok := to.(tftp.RequestPacketInfo); ok {
-		local, _ := netip.AddrFromSlice(info.LocalIP())
-		x.local = local.Unmap()
+func newTransfer(name string, from netip.AddrPort, local netip.Addr, begun time.Time) *transfer {
+	x := &transfer{request: parseName(name), raw: name, from: from, local: local, kind: "loader", begun: begun}
+	if x.name == autoexecName {
+		x.kind = "script"
 	}
-	select {
-	case t.slots <- struct{}{}:
-		defer func() { <-t.slots }()
-	default:
-		t.note(x, "busy", "as many transfers as [tftp] max_transfers allows are under way", 0)
-		return errBusy
+	return x
+}
+
+func transferOf(r *lockstep.Request) *transfer {
+	return newTransfer(r.Name, r.Remote, r.Local, r.Begun)
+}
+
+// Open finds the content of a file. It is lockstep's to call, as are Ended,
+// Write, Busy and Text.
+func (t *TFTP) Open(_ context.Context, r *lockstep.Request) ([]byte, error) {
+	x := transferOf(r)
+	if x.kind == "loader" && t.wantsScript(x, r) {
+		return t.scripts.Autoexec(t.ctx, x.mac, x.local), nil
 	}
-	data, err := t.content(x, to)
-	if err != nil {
-		return err
-	}
-	out.SetSize(int64(len(data)))
-	n, err := to.ReadFrom(&stoppable{Reader: bytes.NewReader(data), done: t.ctx.Done()})
-	t.noteEnd(x, n, len(data), err)
-	return nil
+	return t.content(x)
 }
 
 // content finds what a name stands for.
-func (t *TFTP) content(x *transfer, to io.ReaderFrom) ([]byte, error) {
-	if x.name == autoexecName {
-		x.kind = "script"
+func (t *TFTP) content(x *transfer) ([]byte, error) {
+	if x.kind == "script" {
 		return t.scripts.Autoexec(t.ctx, x.mac, x.local), nil
 	}
 	loader, err := t.loaders.Open(x.name)
-	if err == nil && t.config.ScriptForLoader && askedByIPXE(to) {
-		// iPXE tells what it fetched by its content, so it runs the script.
-		x.kind, x.why = "script", "an iPXE asks for a loader again: it is given the script, which ends the loop"
-		return t.scripts.Autoexec(t.ctx, x.mac, x.local), nil
-	}
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
 		t.note(x, "not found", "TFTP offers "+t.offer(), 0)
@@ -76,6 +63,55 @@ func (t *TFTP) content(x *transfer, to io.ReaderFrom) ([]byte, error) {
 		return nil, errNotOffered
 	}
 	return loader.Data, nil
+}
+
+// wantsScript reports whether an iPXE is to be given the script in place of
+// the loader that it asks for.
+func (t *TFTP) wantsScript(x *transfer, r *lockstep.Request) bool {
+	if !t.config.ScriptForLoader || !askedByIPXE(r.Options) || !t.loaders.Has(x.name) {
+		return false
+	}
+	x.kind, x.why = "script", "an iPXE asks for a loader again: it is given the script, which ends the loop"
+	return true
+}
+
+// Ended logs how a transfer went.
+func (t *TFTP) Ended(r *lockstep.Request, result lockstep.Result) {
+	x := transferOf(r)
+	if x.kind == "loader" {
+		t.wantsScript(x, r)
+	}
+	t.noteEnd(x, result.Bytes, result.Err)
+}
+
+// Busy logs a request that got no answer.
+func (t *TFTP) Busy(r *lockstep.Request) {
+	t.note(transferOf(r), "busy", "as many transfers as [tftp] max_transfers allows are under way; the machine will ask again", 0)
+}
+
+// Write refuses a file.
+func (t *TFTP) Write(r *lockstep.Request) error {
+	t.note(transferOf(r), "refused", errReadOnly.Error(), 0)
+	return errReadOnly
+}
+
+// Text hands a request to pin/tftp.
+func (t *TFTP) Text(packet []byte, r *lockstep.Request) {
+	if !t.text.take(packet, r) {
+		t.Busy(r)
+	}
+}
+
+// openText answers a request that went to pin/tftp.
+func (t *TFTP) openText(r *lockstep.Request, to io.ReaderFrom) error {
+	x := transferOf(r)
+	data, err := t.content(x)
+	if err != nil {
+		return err
+	}
+	n, err := to.ReadFrom(bytes.NewReader(data))
+	t.noteEnd(x, n, err)
+	return nil
 }
 
 func (t *TFTP) offer() string {
@@ -91,38 +127,16 @@ func (t *TFTP) offer() string {
 	return strings.Join(names, ", ") + " and " + autoexecName
 }
 
-// stoppable ends a transfer when the server stops.
-type stoppable struct {
-	*bytes.Reader
-	done <-chan struct{}
-}
-
-func (s *stoppable) Read(p []byte) (int, error) {
-	select {
-	case <-s.done:
-		return 0, errStopping
-	default:
-		return s.Reader.Read(p)
-	}
-}
-
 // noteEnd logs how a transfer went.
-func (t *TFTP) noteEnd(x *transfer, n int64, size int, err error) {
+func (t *TFTP) noteEnd(x *transfer, n int64, err error) {
 	switch {
 	case err == nil:
 		t.note(x, "sent", x.why, n)
-	case n == 0 && isProbe(err):
-		t.note(x, "probe", "it asked for the size only", 0)
+	case errors.Is(err, lockstep.ErrProbe):
+		t.note(x, "probe", err.Error(), 0)
 	default:
 		t.note(x, "failed", err.Error(), n)
 	}
-}
-
-// isProbe reports whether a transfer ended because the machine wanted to know
-// no more than the size: it answers the options with an error packet. OVMF does
-// that with code 8, before it asks again in earnest (pin/tftp#125).
-func isProbe(err error) bool {
-	return strings.HasPrefix(err.Error(), "sending block 0: code=")
 }
 
 // note logs and counts a transfer, one line for each.

@@ -14,7 +14,7 @@ import (
 )
 
 // batch is how many packets a system call takes.
-const batch = 64
+const batch = 32
 
 // tick is how often it is looked for packets that are due again.
 const tick = 50 * time.Millisecond

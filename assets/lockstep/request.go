@@ -115,9 +115,8 @@ func appendOption(oack []byte, name string, value int) []byte {
 
 // Error codes that the server sends (RFC 1350, appendix).
 const (
-	codeUndefined = 0
-	codeNotFound  = 1
-	codeAccess    = 2
+	codeNotFound = 1
+	codeAccess   = 2
 )
 
 func errorPacket(code byte, text string) []byte {

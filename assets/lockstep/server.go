@@ -1,6 +1,7 @@
 package lockstep
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"net"
@@ -24,9 +25,9 @@ const mostLanes = 64
 
 // Handler says what machines get.
 type Handler interface {
-	// Open gives the content of a file, which must not change from then on. A
-	// Refusal is sent to the machine; after another error it is left without an
-	// answer, and asks again. Open may be called from several goroutines.
+	// Open gives the content of a file, which must not change from then on. The
+	// text of an error is sent to the machine. Open may be called from several
+	// goroutines.
 	Open(ctx context.Context, r *Request) ([]byte, error)
 	// Ended is told of every transfer that Open gave content for.
 	Ended(r *Request, result Result)
@@ -34,14 +35,12 @@ type Handler interface {
 	// as may be are under way. Machines ask again within seconds, where an error
 	// packet would end their boot.
 	Busy(r *Request)
-	// Other is handed requests to write and to read as text.
-	Other(packet []byte, r *Request, write bool)
+	// Write is told of requests to write; its error is sent to the machine.
+	Write(r *Request) error
+	// Text is handed the packets of requests to read in another mode than
+	// "octet". They are not answered here.
+	Text(packet []byte, r *Request)
 }
-
-// Refusal is why a machine gets no file, in words that firmware may show.
-type Refusal string
-
-func (r Refusal) Error() string { return string(r) }
 
 // Config says how files are sent.
 type Config struct {
@@ -143,10 +142,9 @@ func (s *Server) request(p []byte, remote netip.AddrPort, control []byte) {
 	var ifIndex int
 	r.Remote, r.Begun = remote, time.Now()
 	r.Local, ifIndex = s.front.destination(control)
-	other := op == opWrite || r.Mode != "octet"
-	var packet []byte
-	if other {
-		packet = append(packet, p...)
+	if op == opRead && r.Mode != "octet" {
+		s.handler.Text(bytes.Clone(p), &r)
+		return
 	}
 	select {
 	case s.slots <- struct{}{}:
@@ -155,8 +153,8 @@ func (s *Server) request(p []byte, remote netip.AddrPort, control []byte) {
 		return
 	}
 	s.running.Go(func() {
-		if other {
-			s.handler.Other(packet, &r, op == opWrite)
+		if op == opWrite {
+			s.refuse(s.lane(r.Local), &r, codeAccess, s.handler.Write(&r))
 			<-s.slots
 			return
 		}
@@ -170,9 +168,7 @@ func (s *Server) start(r Request, ifIndex int) {
 	l := s.lane(r.Local)
 	content, err := s.handler.Open(s.ctx, &r)
 	if err != nil {
-		if refusal, ok := err.(Refusal); ok {
-			s.refuse(l, &r, codeNotFound, string(refusal))
-		}
+		s.refuse(l, &r, codeNotFound, err)
 		<-s.slots
 		return
 	}
@@ -240,9 +236,9 @@ func (s *Server) drop(local netip.Addr, l *lane) {
 	l.close()
 }
 
-// Refuse sends an error packet.
-func (s *Server) refuse(l *lane, r *Request, code byte, text string) {
-	m := ipv4.Message{Buffers: [][]byte{errorPacket(code, text)}, Addr: net.UDPAddrFromAddrPort(r.Remote)}
+// refuse sends an error packet.
+func (s *Server) refuse(l *lane, r *Request, code byte, err error) {
+	m := ipv4.Message{Buffers: [][]byte{errorPacket(code, err.Error())}, Addr: net.UDPAddrFromAddrPort(r.Remote)}
 	if l == s.front {
 		m.OOB = l.source(r.Local)
 	}
