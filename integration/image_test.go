@@ -55,7 +55,9 @@ default = "labsync"
 	m.Off()
 }
 
-// TestLocalDiskByKey leaves the network for the disk from the menu.
+// TestLocalDiskByKey leaves the network for the disk from the menu, by the
+// firmware's own list of what to boot next. With PXE on, OVMF would come back by
+// HTTP Boot first: both are ahead of the disk.
 func TestLocalDiskByKey(t *testing.T) {
 	t.Parallel()
 	l := lab.New(t, 1)
@@ -64,7 +66,7 @@ func TestLocalDiskByKey(t *testing.T) {
 	check(t, err)
 	l.Serve(config(dhcpServer, slowMenu, forEveryone, p.toml()))
 
-	m := l.Boot(lab.Spec{Firmware: lab.UEFI, Path: "snponly.efi, then local disk", Disk: disk})
+	m := l.Boot(lab.Spec{Firmware: lab.UEFIHTTP, Path: "snponly.efi, then local disk", Disk: disk})
 	m.ExpectMenu("26.05.1", "Local disk")
 	m.Send("l")
 	m.Expect(fixture.LocalDisk)
@@ -75,22 +77,27 @@ func TestLocalDiskByKey(t *testing.T) {
 // under "ignore". (Under "menu" it gets the menu, as in most tests.)
 func TestUnknownMachine(t *testing.T) {
 	t.Parallel()
-	for _, b := range []struct{ action, said string }{
-		{"local", ""},
-		{"ignore", "ignore"},
+	for _, b := range []struct {
+		firmware lab.Firmware
+		action   string
+		disk     func(dir string) (string, error)
+	}{
+		{lab.BIOS, "local", fixture.BIOSDisk},
+		{lab.UEFI, "local", fixture.UEFIDisk},
+		{lab.BIOS, "ignore", fixture.BIOSDisk},
 	} {
-		t.Run(b.action, func(t *testing.T) {
+		t.Run(b.firmware.String()+" "+b.action, func(t *testing.T) {
 			t.Parallel()
 			l := lab.New(t, 1)
 			p := newProfile(t, l, 1)
-			disk, err := fixture.BIOSDisk(l.Dir())
+			disk, err := b.disk(l.Dir())
 			check(t, err)
 			server := l.Serve(config(dhcpServer, quickMenu, p.toml(), host("lab-01", lab.MAC(1)), `
 [default]
 action = "`+b.action+`"
 profile = "lab"
 `))
-			m := l.Boot(lab.Spec{Path: "unknown machine, action " + b.action, Disk: disk, NICs: []lab.NIC{{MAC: lab.MAC(66)}}})
+			m := l.Boot(lab.Spec{Firmware: b.firmware, Path: "unknown machine, action " + b.action, Disk: disk, NICs: []lab.NIC{{MAC: lab.MAC(66)}}})
 			m.Expect(fixture.LocalDisk)
 			server.ExpectLog(lab.Patience, lab.MAC(66), b.action)
 			if strings.Contains(m.Transcript(), "26.05.1") {
