@@ -147,9 +147,9 @@ func (f *findings) checkProfiles(cfg *config.Config) {
 	if len(cfg.Boot.Profiles) == 0 {
 		f.warn("profiles", "none: machines are offered images and their local disk only; add a [[profile]]")
 	}
-	for _, p := range cfg.Boot.Profiles {
+	for _, p := range cfg.Boot.GenerationProfiles() {
 		subject := "profile " + p.Name
-		generations, warnings, err := generation.Scan(p.Profile)
+		generations, warnings, err := generation.Scan(p)
 		for _, w := range warnings {
 			f.warn(subject, "%v", w)
 		}
@@ -166,7 +166,7 @@ func (f *findings) checkProfiles(cfg *config.Config) {
 
 // checkDefaults asks for every host's menu what its default comes to.
 func (f *findings) checkDefaults(cfg *config.Config) {
-	catalog, err := generation.NewCatalog(profilesOf(cfg), discard)
+	catalog, err := generation.NewCatalog(cfg.Boot.GenerationProfiles(), discard)
 	if err != nil {
 		f.fail("profiles", "%v", err)
 		return

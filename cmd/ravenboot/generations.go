@@ -45,8 +45,8 @@ func listGenerations(_ context.Context, c *invocation) error {
 	}
 	all := []offered{}
 	var failed bool
-	for _, p := range cfg.Boot.Profiles {
-		generations, warnings, err := generation.Scan(p.Profile)
+	for _, p := range cfg.Boot.GenerationProfiles() {
+		generations, warnings, err := generation.Scan(p)
 		for _, w := range warnings {
 			fmt.Fprintf(c.stderr, "ravenboot generations: %v\n", w)
 		}

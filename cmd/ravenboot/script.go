@@ -79,7 +79,7 @@ func (f *machineFlags) query(entry string) (web.Query, error) {
 
 // scriptsOf makes what renders scripts, without any service.
 func scriptsOf(cfg *config.Config) (*web.Scripts, error) {
-	catalog, err := generation.NewCatalog(profilesOf(cfg), discard)
+	catalog, err := generation.NewCatalog(cfg.Boot.GenerationProfiles(), discard)
 	if err != nil {
 		return nil, err
 	}

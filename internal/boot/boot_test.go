@@ -262,6 +262,18 @@ func TestBoot(t *testing.T) {
 	}
 }
 
+func TestDefaultsPinTheirGenerations(t *testing.T) {
+	policy := labPolicy()
+	got := map[string][]int{}
+	for _, p := range policy.GenerationProfiles() {
+		got[p.Name] = p.Pinned
+	}
+	want := map[string][]int{"lab": {41, 12}, "srv": {41, 7, 12}}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("pinned (-want +got):\n%s", diff)
+	}
+}
+
 func TestShellCanBeTurnedOff(t *testing.T) {
 	policy := labPolicy()
 	policy.Menu.Shell = false

@@ -34,6 +34,39 @@ type Profile struct {
 	Args []string // kernel arguments for every generation
 }
 
+// GenerationProfiles are the policy's profiles, each with the generations pinned
+// that some default names by number. A default without a profile pins its
+// number in every profile: which one it will mean depends on the machine.
+func (p *Policy) GenerationProfiles() []generation.Profile {
+	profiles := make([]generation.Profile, len(p.Profiles))
+	for i := range p.Profiles {
+		profiles[i] = p.Profiles[i].Profile
+		for _, c := range p.choices() {
+			if c.Kind == KindGeneration && c.Number > 0 && (c.Profile == "" || c.Profile == profiles[i].Name) {
+				profiles[i].Pinned = append(profiles[i].Pinned, c.Number)
+			}
+		}
+	}
+	return profiles
+}
+
+func (p *Policy) choices() []Choice {
+	var all []Choice
+	add := func(s *Settings) {
+		if s.Choice != nil {
+			all = append(all, *s.Choice)
+		}
+	}
+	for i := range p.Hosts {
+		add(&p.Hosts[i].Settings)
+	}
+	for i := range p.Groups {
+		add(&p.Groups[i].Settings)
+	}
+	add(&p.Default.Settings)
+	return all
+}
+
 // Image is a bootable that is no generation.
 type Image struct {
 	Name     string

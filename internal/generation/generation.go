@@ -17,6 +17,9 @@ type Profile struct {
 	// a rollback it is the one that the administrator trusts, and it must push
 	// neither itself nor the newest out of the menu.
 	Keep int
+	// Pinned are generations that are offered even beyond Keep, because some
+	// machine's default names them.
+	Pinned []int
 	// AllowSecrets offers generations that have initrd secrets, too.
 	AllowSecrets bool
 }

@@ -10,7 +10,7 @@ import (
 )
 
 // Scan reads the generations of a profile, newest (highest number) first: the
-// newest p.Keep that can be booted, and the current one. The warnings, each a
+// newest p.Keep that can be booted, the current one and the pinned ones. The warnings, each a
 // *Warning, say what was left out. The error says why there are none at all; a
 // bad generation alone is never one.
 func Scan(p Profile) (gens []Generation, warnings []error, err error) {
@@ -104,10 +104,7 @@ func advise(err error) error {
 func (s *scanner) readAll(numbers []int) {
 	for _, n := range numbers {
 		full := s.profile.Keep > 0 && len(s.generations) >= s.profile.Keep
-		if full && n < s.links.current {
-			return
-		}
-		if full && n != s.links.current {
+		if full && n != s.links.current && !slices.Contains(s.profile.Pinned, n) {
 			continue
 		}
 		g, f := s.read(n)

@@ -186,6 +186,13 @@ func TestKeep(t *testing.T) {
 	if diff := cmp.Diff([]int{6, 5, 4, 2}, numbersOf(gens)); diff != "" {
 		t.Errorf("generations (-want +got):\n%s", diff)
 	}
+	p.Pinned = []int{1, 99}
+	if gens, _, err = Scan(p); err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff([]int{6, 5, 4, 2, 1}, numbersOf(gens)); diff != "" {
+		t.Errorf("with 1 pinned (-want +got):\n%s", diff)
+	}
 }
 
 func TestSpecialisations(t *testing.T) {
