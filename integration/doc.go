@@ -6,6 +6,12 @@
 //
 //	go test -tags boots -v -timeout 40m ./integration
 //
-// They run as root, or as an ordinary user in a user namespace. See
-// lab.Lab for the network, and fixture for what is served.
+// They run as root, or as an ordinary user under scripts/as-root.sh, two
+// machines at a time, and end with a table of all boots. RAVENBOOT_BIN names
+// the binary to test instead of building one; RAVENBOOT_ARTIFACTS names a
+// directory that keeps each test's configuration, logs, console transcripts,
+// and pictures of the screens of machines that failed.
+//
+// See lab.Lab for the network and the machines, and package fixture for what
+// they are served.
 package integration
