@@ -20,18 +20,19 @@ import (
 // transfers: scripts and loaders must get through a boot storm.
 const largeFile = 2 << 20
 
-// A download must make progress: stretch bytes in stretchTime, or it is cut
-// off. That is 17 kB/s, a fifth of what each of 256 machines gets of a network
-// of 100 Mbit/s, and frees the place of a machine that was switched off.
+// A download must make progress: stretch bytes in defaultStretchTime, or it is
+// cut off. That is 17 kB/s, a third of what each of 256 machines gets of a
+// network of 100 Mbit/s, and frees the place of a machine that was switched off.
 const (
-	stretch     = 1 << 20
-	stretchTime = time.Minute
+	stretch            = 1 << 20
+	defaultStretchTime = time.Minute
 )
 
 // download is a request and what became of it. As a ResponseWriter it keeps
 // the ReadFrom of net/http in reach, and with it sendfile(2), while it moves the
 // deadline along.
 type download struct {
+	files  *Files
 	w      http.ResponseWriter
 	r      *http.Request
 	kind   string // for logs and metrics
@@ -42,8 +43,8 @@ type download struct {
 	err    error
 }
 
-func newDownload(w http.ResponseWriter, r *http.Request, kind string) *download {
-	return &download{w: w, r: r, kind: kind, begun: time.Now()}
+func (f *Files) newDownload(w http.ResponseWriter, r *http.Request, kind string) *download {
+	return &download{files: f, w: w, r: r, kind: kind, begun: time.Now()}
 }
 
 // validators sets ETag, and Last-Modified where the time says something: in the
@@ -69,9 +70,17 @@ func (d *download) serve(content io.ReadSeeker) {
 	d.finish()
 }
 
-// fail answers with an error.
+// fail answers with an error, of exact length like everything: HttpBootDxe goes
+// in circles without one (edk2 PR#997).
 func (d *download) fail(status int, text string) {
-	http.Error(d, text, status)
+	header := d.w.Header()
+	header.Set("Content-Type", "text/plain; charset=utf-8")
+	header.Set("Content-Length", strconv.Itoa(len(text)+1))
+	d.WriteHeader(status)
+	if d.r.Method != http.MethodHead {
+		// An error is in d.err.
+		_, _ = io.WriteString(d, text+"\n")
+	}
 	d.finish()
 }
 
@@ -135,7 +144,7 @@ func (d *download) ReadFrom(from io.Reader) (total int64, err error) {
 
 // extend gives the next stretch its time.
 func (d *download) extend() {
-	if err := http.NewResponseController(d.w).SetWriteDeadline(time.Now().Add(stretchTime)); err != nil && !errors.Is(err, http.ErrNotSupported) {
+	if err := http.NewResponseController(d.w).SetWriteDeadline(time.Now().Add(d.files.stretchTime)); err != nil && !errors.Is(err, http.ErrNotSupported) {
 		d.err = errors.Join(d.err, err)
 	}
 }
@@ -175,7 +184,7 @@ func (f *Files) busy(d *download) {
 func (f *Files) noteEnd(d *download) {
 	switch {
 	case errors.Is(d.err, os.ErrDeadlineExceeded):
-		f.note(d, "stalled", "the machine took less than "+strconv.Itoa(stretch)+" bytes in "+stretchTime.String())
+		f.note(d, "stalled", "the machine took less than "+strconv.Itoa(stretch)+" bytes in "+f.stretchTime.String())
 	case d.err != nil:
 		f.note(d, "aborted", d.err.Error())
 	case d.status == http.StatusNotModified:

@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/gorilla/mux"
 
@@ -51,6 +52,7 @@ type Files struct {
 	config      FilesConfig
 	log         *slog.Logger
 	slots       chan struct{}
+	stretchTime time.Duration
 }
 
 // NewFiles makes a Files.
@@ -63,7 +65,7 @@ func NewFiles(loaders *Loaders, generations Generations, images Images, config F
 	}
 	return &Files{
 		loaders: loaders, generations: generations, images: images, config: config, log: log,
-		slots: make(chan struct{}, config.MaxTransfers),
+		slots: make(chan struct{}, config.MaxTransfers), stretchTime: defaultStretchTime,
 	}
 }
 
@@ -71,7 +73,7 @@ func NewFiles(loaders *Loaders, generations Generations, images Images, config F
 // it, is the MAC of the machine that asks.
 func (f *Files) Loader(w http.ResponseWriter, r *http.Request) {
 	vars := mux.Vars(r)
-	d := newDownload(w, r, "loader")
+	d := f.newDownload(w, r, "loader")
 	d.mac, _ = machine.ParseMAC(vars["machine"])
 	if vars["name"] == autoexecName && f.config.Scripts != nil {
 		d.kind = "script"
@@ -109,7 +111,7 @@ func localAddr(ctx context.Context) netip.Addr {
 // {number} of {profile}, or of its {specialisation} if the route has one.
 func (f *Files) Generation(w http.ResponseWriter, r *http.Request) {
 	vars := mux.Vars(r)
-	d := newDownload(w, r, vars["file"])
+	d := f.newDownload(w, r, vars["file"])
 	path := f.generationFile(vars)
 	if path == "" {
 		d.kind = "generation"
@@ -156,7 +158,7 @@ func specialisation(g *generation.Generation, name string) *generation.System {
 // Image serves {file}, the base name of one of the files of the image {name}.
 func (f *Files) Image(w http.ResponseWriter, r *http.Request) {
 	vars := mux.Vars(r)
-	d := newDownload(w, r, "image")
+	d := f.newDownload(w, r, "image")
 	path := f.imageFile(vars["name"], vars["file"])
 	if path == "" {
 		f.notFound(d, "no image has such a file")
