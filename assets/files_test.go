@@ -63,7 +63,7 @@ var (
 	initrd = program(amd64, 100_000)
 )
 
-func newLab(t *testing.T, config FilesConfig) *lab {
+func newLab(t testing.TB, config FilesConfig) *lab {
 	t.Helper()
 	l := &lab{dir: write(t, map[string][]byte{
 		"store/linux/bzImage": kernel, "store/initrd/initrd": initrd, "store/linux-debug/bzImage": []byte("debug"),
@@ -435,17 +435,15 @@ func FuzzPath(f *testing.F) {
 	for _, seed := range []string{"/loader/snponly.efi", "/image/memtest/../secret", "/generation/lab/42/debug/initrd", "/loader/..%2f..%2fsecret"} {
 		f.Add(seed)
 	}
-	var l *lab
+	l := newLab(f, FilesConfig{})
+	routes := l.routes()
 	f.Fuzz(func(t *testing.T, path string) {
-		if l == nil || !exists(l.dir) {
-			l = newLab(t, FilesConfig{})
-		}
 		request, err := http.NewRequest(http.MethodGet, "http://x"+path, nil)
 		if err != nil {
 			return
 		}
 		recorder := httptest.NewRecorder()
-		l.routes().ServeHTTP(recorder, request)
+		routes.ServeHTTP(recorder, request)
 		body := recorder.Body.String()
 		if strings.Contains(body, "secret") || strings.Contains(body, "root:") {
 			t.Fatalf("%q: %d %.100q", path, recorder.Code, body)
@@ -454,9 +452,4 @@ func FuzzPath(f *testing.F) {
 			t.Fatalf("%q: %d bytes, Content-Length %s", path, len(body), recorder.Header().Get("Content-Length"))
 		}
 	})
-}
-
-func exists(path string) bool {
-	_, err := os.Stat(path)
-	return err == nil
 }
