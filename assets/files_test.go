@@ -169,7 +169,7 @@ func TestNotOnOffer(t *testing.T) {
 	for _, path := range []string{
 		"/generation/lab/42/secret", "/generation/lab/41/kernel", "/generation/lab/042x/kernel", "/generation/lab/-42/kernel",
 		"/generation/lab/99999999999999999999/kernel", "/generation/other/42/kernel", "/generation/lab/42/none/kernel",
-		"/generation/lab/42/bare/initrd", // has none
+		"/generation/lab/42/bare/initrd",                                    // has none
 		"/generation/lab/42/debug/initrd", "/generation/lab/42/bare/kernel", // a link, and below a link
 		"/image/memtest/secret", "/image/memtest/gone", "/image/other/memtest86+x64.bin", "/image/memtest/..%2fsecret",
 		"/loader/secret", "/loader/..%2fsecret", "/loader/%2e%2e", "/loader/52-54-00-12-34-56/secret",
