@@ -85,7 +85,8 @@ func (s *server) runUntil(ctx context.Context, watcher *config.Watcher, hangup <
 		case err := <-s.group.failed:
 			return err
 		case <-hangup:
-			notify(s.log, daemon.SdNotifyReloading)
+			// Type=notify-reload wants the time, too; others pass it over.
+			notify(s.log, daemon.SdNotifyReloading+"\n"+daemon.SdNotifyMonotonicUsec())
 			// What is wrong with the file is logged.
 			_ = watcher.Reload(ctx)
 			notify(s.log, daemon.SdNotifyReady)

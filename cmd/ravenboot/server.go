@@ -3,15 +3,12 @@ package main
 import (
 	"context"
 	"errors"
-	"fmt"
 	"log/slog"
 	"net"
 	"net/http"
 	"net/netip"
 	"strconv"
 	"sync/atomic"
-
-	"github.com/coreos/go-systemd/v22/activation"
 
 	"ravenboot/assets"
 	"ravenboot/dhcp"
@@ -27,7 +24,7 @@ import (
 // server is everything that `serve` runs.
 type server struct {
 	log     *slog.Logger
-	config  *config.Config // in force
+	config  *config.Config // that it was started with; apply says what replaces its parts
 	group   *group
 	metrics *metrics.Metrics
 	up      atomic.Bool
@@ -49,13 +46,13 @@ func newServer(cfg *config.Config, log *slog.Logger) (*server, error) {
 	if s.sockets, err = systemdSockets(); err != nil {
 		return nil, err
 	}
-	if s.catalog, err = generation.NewCatalog(profilesOf(cfg), log); err != nil {
+	if s.catalog, err = generation.NewCatalog(cfg.Boot.GenerationProfiles(), log); err != nil {
 		return nil, err
 	}
 	s.loaders = assets.FindLoaders(cfg.Loaders.Dirs)
 	s.decider = boot.New(cfg.Boot, s.catalog, s.loaders)
 	s.scripts = web.NewScripts(s.decider, web.ScriptsConfig{
-		Address: cfg.Server.Address, HTTPPort: portOf(cfg.HTTP.Listen), Observe: s.metrics.Script,
+		Address: cfg.Server.Address, HTTPPort: s.httpPort(), Observe: s.metrics.Script,
 	}, log)
 	if cfg.DHCP.Mode == config.ModeServer {
 		if err := s.openLeases(); err != nil {
@@ -66,8 +63,10 @@ func newServer(cfg *config.Config, log *slog.Logger) (*server, error) {
 	if s.pool != nil {
 		addresses = s.pool
 	}
-	s.dhcp, err = dhcp.New(s.dhcpConfig(cfg), s.decider, addresses, log)
-	return s, err
+	if s.dhcp, err = dhcp.New(s.dhcpConfig(cfg), s.decider, addresses, log); err != nil {
+		return nil, errors.Join(err, s.closeState())
+	}
+	return s, nil
 }
 
 func (s *server) openLeases() error {
@@ -144,69 +143,23 @@ func (s *server) healthy() error {
 
 func (s *server) stop() error {
 	s.up.Store(false)
-	err := s.group.stop()
-	if s.state != nil {
-		err = errors.Join(err, s.state.Close())
-	}
-	return err
+	return errors.Join(s.group.stop(), s.closeState())
 }
 
-// reload puts a changed configuration in force, as far as that goes without
-// opening sockets anew.
-func (s *server) reload(cfg *config.Config) error {
-	err := s.apply(cfg)
-	s.metrics.Reload(err == nil)
-	return err
+func (s *server) closeState() error {
+	if s.state == nil {
+		return nil
+	}
+	return s.state.Close()
 }
 
-func (s *server) apply(cfg *config.Config) error {
-	if cfg.DHCP.Mode == config.ModeServer && s.pool == nil {
-		return errors.New(`[dhcp] mode = "server" takes effect at the next start; until then the former configuration stays in force`)
-	}
-	var addresses dhcp.Addresses
-	if s.pool != nil {
-		addresses = s.pool
-	}
-	if err := s.dhcp.SetConfig(s.dhcpConfig(cfg), addresses); err != nil {
-		return err
-	}
-	if s.pool != nil {
-		if err := s.pool.SetSubnets(cfg.DHCP.Subnets, reservedOf(cfg)); err != nil {
-			return err
-		}
-	}
-	s.loaders.SetDirs(cfg.Loaders.Dirs)
-	s.catalog.SetProfiles(profilesOf(cfg))
-	s.decider.SetPolicy(cfg.Boot)
-	for _, left := range needRestart(s.config, cfg) {
-		s.log.Warn("configuration", "step", "config", "outcome", "needs a restart", "reason", left+" has changed")
-	}
-	s.config = cfg
-	return nil
-}
-
-// needRestart names the changes that only a new start brings.
-func needRestart(old, next *config.Config) []string {
-	var names []string
-	add := func(changed bool, name string) {
-		if changed {
-			names = append(names, name)
-		}
-	}
-	add(old.Server.StateDir != next.Server.StateDir, "[server] state_dir")
-	add(old.Server.Address != next.Server.Address, "[server] address")
-	add(old.TFTP != next.TFTP, "[tftp]")
-	add(old.HTTP != next.HTTP, "[http]")
-	add(old.Admin != next.Admin, "[admin]")
-	add(old.Log != next.Log, "[log]")
-	return names
-}
-
+// dhcpConfig is what DHCP takes from a configuration. Machines are sent to
+// where the other services are, not to where they will be after a restart.
 func (s *server) dhcpConfig(cfg *config.Config) dhcp.Config {
 	return dhcp.Config{
 		Mode: dhcp.Mode(cfg.DHCP.Mode), Interfaces: cfg.Server.Interfaces,
-		Port: cfg.DHCP.Port, ProxyPort: cfg.DHCP.ProxyPort, Address: cfg.Server.Address,
-		HTTPPort: portOf(cfg.HTTP.Listen), TFTPPort: portOf(cfg.TFTP.Listen),
+		Port: cfg.DHCP.Port, ProxyPort: cfg.DHCP.ProxyPort,
+		Address: s.config.Server.Address, HTTPPort: s.httpPort(), TFTPPort: s.tftpPort(),
 		EFIOption43: cfg.DHCP.EFIOption43, Observe: s.metrics.DHCP,
 	}
 }
@@ -220,14 +173,6 @@ func (s *server) tftpConfig() assets.TFTPConfig {
 		ScriptForLoader: s.config.DHCP.Mode == config.ModeOff && s.config.TFTP.ScriptForLoader == config.ScriptAuto,
 		Observe:         s.metrics.Transfer,
 	}
-}
-
-func profilesOf(cfg *config.Config) []generation.Profile {
-	var profiles []generation.Profile
-	for _, p := range cfg.Boot.Profiles {
-		profiles = append(profiles, p.Profile)
-	}
-	return profiles
 }
 
 // reservedOf lists the addresses that are never handed out to others: those of
@@ -280,35 +225,6 @@ func serverAddress(cfg *config.Config) netip.Addr {
 		}
 	}
 	return netip.AddrFrom4([4]byte{127, 0, 0, 1})
-}
-
-// sockets are those that systemd has opened for the program, by the names that
-// the socket unit gives them (FileDescriptorName=).
-type sockets struct {
-	http, admin net.Listener
-	tftp        net.PacketConn
-}
-
-func systemdSockets() (sockets, error) {
-	var s sockets
-	for _, f := range activation.Files(true) {
-		var err error
-		switch f.Name() {
-		case "http":
-			s.http, err = net.FileListener(f)
-		case "admin":
-			s.admin, err = net.FileListener(f)
-		case "tftp":
-			s.tftp, err = net.FilePacketConn(f)
-		default:
-			err = fmt.Errorf("no service takes it; the names are http, admin and tftp (FileDescriptorName=)")
-		}
-		if err != nil {
-			return s, fmt.Errorf("socket %q from systemd: %w", f.Name(), err)
-		}
-		f.Close()
-	}
-	return s, nil
 }
 
 func (s *server) bootHandler() http.Handler {
