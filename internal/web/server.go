@@ -17,6 +17,8 @@ type Server struct {
 	addr     string
 	listener net.Listener
 	http     http.Server
+	log      *slog.Logger
+	drain    time.Duration
 	ready    chan struct{}
 }
 
@@ -34,7 +36,7 @@ const (
 // that systemd has opened. name is what logs call it.
 func NewServer(name, addr string, listener net.Listener, handler http.Handler, log *slog.Logger) *Server {
 	return &Server{
-		name: name, addr: addr, listener: listener, ready: make(chan struct{}),
+		name: name, addr: addr, listener: listener, log: log, drain: drainTime, ready: make(chan struct{}),
 		http: http.Server{
 			Handler:           handler,
 			ReadHeaderTimeout: readHeaderTimeout,
@@ -59,18 +61,25 @@ func (s *Server) Run(ctx context.Context) error {
 	stopped := make(chan error, 1)
 	go func() {
 		<-ctx.Done()
-		drain, cancel := context.WithTimeout(context.Background(), drainTime)
-		defer cancel()
-		err := s.http.Shutdown(drain)
-		if err != nil {
-			err = errors.Join(fmt.Errorf("%s: downloads were cut off after %v", s.name, drainTime), s.http.Close())
-		}
-		stopped <- err
+		stopped <- s.shutDown()
 	}()
 	if err := s.http.Serve(s.listener); !errors.Is(err, http.ErrServerClosed) {
 		return fmt.Errorf("%s: %w", s.name, err)
 	}
 	return <-stopped
+}
+
+// shutDown lets downloads end. Those that don't in time are no failure of the
+// server: their machines ask again.
+func (s *Server) shutDown() error {
+	drain, cancel := context.WithTimeout(context.Background(), s.drain)
+	defer cancel()
+	err := s.http.Shutdown(drain)
+	if errors.Is(err, context.DeadlineExceeded) {
+		s.log.Warn("downloads were cut off", "service", s.name, "reason", "the server stops, and they took longer than "+s.drain.String())
+		return s.http.Close()
+	}
+	return err
 }
 
 // Ready is closed once the server accepts connections.
