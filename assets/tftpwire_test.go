@@ -12,6 +12,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/pin/tftp/v3"
 )
 
 // wire is a TFTP client that does no more than it is told.
@@ -170,6 +172,7 @@ func TestAskedByIPXE(t *testing.T) {
 			{"iPXE, and the setting is off", false, []string{"blksize", "1432", "tsize", "0"}, false},
 			{"OVMF", true, []string{"tsize", "0", "blksize", "1468", "windowsize", "4"}, false},
 			{"another block size", true, []string{"blksize", "1456", "tsize", "0"}, false},
+			{"the other order", true, []string{"tsize", "0", "blksize", "1432"}, false},
 			{"one option more", true, []string{"blksize", "1432", "tsize", "0", "timeout", "3"}, false},
 			{"one option less", true, []string{"blksize", "1432"}, false},
 		} {
@@ -371,4 +374,37 @@ func repeatAll(server netip.AddrPort, times int) error {
 		}
 	}
 	return nil
+}
+
+// TestNetascii asks for the script as text, which pin/tftp answers.
+func TestNetascii(t *testing.T) {
+	loaders := only(write(t, map[string][]byte{"snponly.efi": program(amd64, 600)}))
+	modes(t, func(t *testing.T, config TFTPConfig) {
+		var seen observed
+		config.Observe = seen.observe
+		server := startTFTP(t, config, loaders)
+		for range 2 * mostTexts { // the places are given back
+			client, err := tftp.NewClient(server.String())
+			if err != nil {
+				t.Fatal(err)
+			}
+			from, err := client.Receive("52-54-00-12-34-56/autoexec.ipxe", "netascii")
+			if err != nil {
+				t.Fatal(err)
+			}
+			var got bytes.Buffer
+			const want = "#!ipxe\n# 52:54:00:12:34:56 at 127.0.0.1\n"
+			if _, err := from.WriteTo(&got); err != nil || got.String() != want {
+				t.Fatalf("%q, %v, want %q", got.String(), err, want)
+			}
+		}
+		seen.wait(t, "tftp script sent", 2*mostTexts)
+		client, err := tftp.NewClient(server.String())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := client.Receive("pxelinux.0", "netascii"); err == nil {
+			t.Error("a file that is not on offer was sent")
+		}
+	})
 }

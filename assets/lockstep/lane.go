@@ -184,7 +184,7 @@ func (l *lane) tick() {
 			continue
 		}
 		if t.tries++; t.tries > mostTries {
-			over = append(over, l.end(t, ErrSilent))
+			over = append(over, l.end(t, t.silent()))
 			continue
 		}
 		t.resent++

@@ -28,6 +28,9 @@ var (
 	ErrProbe = errors.New("it asked for the size only")
 	// ErrSilent is the end of a transfer with a machine that is gone.
 	ErrSilent = errors.New("no acknowledgement")
+	// ErrLastSilent is the same at the end: whoever has all of a file may go on
+	// before its last packet gets through.
+	ErrLastSilent = errors.New("no acknowledgement of the last block; the machine may have the file")
 	// ErrReplaced is the end of a transfer whose machine has begun another from
 	// the same port.
 	ErrReplaced = errors.New("it asked again")
@@ -92,10 +95,21 @@ func (t *transfer) acknowledged(block uint16) (moved, ended bool) {
 	if block != uint16(t.block) {
 		return false, false
 	}
-	ended = t.block > 0 && t.block*t.size > len(t.content)
+	ended = t.last()
 	t.block++
 	t.tries = 0
 	return true, ended
+}
+
+// last reports whether the last block is under way, which is a short one.
+func (t *transfer) last() bool { return t.block > 0 && t.block*t.size > len(t.content) }
+
+// silent is the outcome when the machine doesn't answer any more.
+func (t *transfer) silent() error {
+	if t.last() {
+		return ErrLastSilent
+	}
+	return ErrSilent
 }
 
 // sent is how many bytes were acknowledged.
