@@ -10,12 +10,6 @@ import (
 // reload puts a changed configuration in force, as far as that goes without
 // opening sockets anew.
 func (s *server) reload(cfg *config.Config) error {
-	err := s.apply(cfg)
-	s.metrics.Reload(err == nil)
-	return err
-}
-
-func (s *server) apply(cfg *config.Config) error {
 	if cfg.DHCP.Mode == config.ModeServer && s.pool == nil {
 		return errors.New(`[dhcp] mode = "server" takes effect at the next start; until then the former configuration stays in force`)
 	}

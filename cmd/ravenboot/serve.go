@@ -59,6 +59,7 @@ func serveConfig(ctx context.Context, cfg *config.Config, watcher *config.Watche
 	if err != nil {
 		return err
 	}
+	watcher.Observe = s.metrics.Reload
 	err = s.start()
 	if err == nil {
 		notify(log, daemon.SdNotifyReady)

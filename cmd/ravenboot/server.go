@@ -24,7 +24,7 @@ import (
 // server is everything that `serve` runs.
 type server struct {
 	log     *slog.Logger
-	config  *config.Config // that it was started with; apply says what replaces its parts
+	config  *config.Config // that it was started with; reload says what replaces its parts
 	group   *group
 	metrics *metrics.Metrics
 	up      atomic.Bool

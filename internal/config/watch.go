@@ -22,6 +22,10 @@ const lookAgain = 30 * time.Second
 
 // Watcher loads a configuration file, and puts its changes in force.
 type Watcher struct {
+	// Observe is told of every file that was read after Load: whether it is in
+	// force. Set it before Run.
+	Observe func(inForce bool)
+
 	path              string
 	log               *slog.Logger
 	reloads           chan chan error
@@ -34,7 +38,9 @@ type Watcher struct {
 // NewWatcher makes a watcher for a configuration file. Load comes first, then
 // Run.
 func NewWatcher(path string, log *slog.Logger) *Watcher {
-	return &Watcher{path: path, log: log, reloads: make(chan chan error), settle: settle, lookAgain: lookAgain}
+	return &Watcher{
+		Observe: func(bool) {}, path: path, log: log, reloads: make(chan chan error), settle: settle, lookAgain: lookAgain,
+	}
 }
 
 // Load is the function Load, and remembers what it read, so that a change
@@ -145,12 +151,14 @@ func (w *Watcher) use(absolute string, data []byte, apply func(*Config) error) e
 	for _, warning := range c.Warnings {
 		w.log.Warn("configuration", "step", "config", "outcome", "doubtful", "reason", warning)
 	}
+	w.Observe(true)
 	w.log.Info("configuration", "step", "config", "outcome", "in force", "reason", w.path+" was read again")
 	return nil
 }
 
 // refused logs each error in a line of its own.
 func (w *Watcher) refused(err error) {
+	w.Observe(false)
 	reasons := []error{err}
 	var all Errors
 	if errors.As(err, &all) {
