@@ -104,7 +104,7 @@ func notify(log *slog.Logger, state string) {
 
 // explainPermission names the usual cause of a start that fails on a permission.
 func explainPermission(err error) error {
-	if errors.Is(err, os.ErrPermission) && os.Geteuid() != 0 {
+	if errors.Is(err, os.ErrPermission) {
 		return fmt.Errorf("%w; run it as root, or with CAP_NET_BIND_SERVICE and CAP_NET_RAW as dist/ravenboot.service does", err)
 	}
 	return err

@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"syscall"
 	"time"
 )
 
@@ -53,7 +54,7 @@ func (s *Server) Run(ctx context.Context) error {
 	if s.listener == nil {
 		l, err := net.Listen("tcp", s.addr)
 		if err != nil {
-			return fmt.Errorf("%s: %w; another server may have the port, or ports below 1024 may need CAP_NET_BIND_SERVICE", s.name, err)
+			return fmt.Errorf("%s: %w%s", s.name, err, listenAdvice(err))
 		}
 		s.listener = l
 	}
@@ -67,6 +68,17 @@ func (s *Server) Run(ctx context.Context) error {
 		return fmt.Errorf("%s: %w", s.name, err)
 	}
 	return <-stopped
+}
+
+// listenAdvice says what to do about a port that can't be had.
+func listenAdvice(err error) string {
+	switch {
+	case errors.Is(err, syscall.EADDRINUSE):
+		return "; another server has the port, `ss -ltnp` shows which"
+	case errors.Is(err, syscall.EADDRNOTAVAIL):
+		return "; no interface has the address, `ip address` shows them"
+	}
+	return ""
 }
 
 // shutDown lets downloads end. Those that don't in time are no failure of the
