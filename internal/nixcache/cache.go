@@ -1,0 +1,125 @@
+package nixcache
+
+import (
+	"fmt"
+	"log/slog"
+	"path/filepath"
+	"sync/atomic"
+	"time"
+)
+
+// The compressions of NARs. Uncompressed ones have a length and ranges, so that
+// a download can go on where it was cut off; zstd costs the server a core per
+// 300 MB/s or so, and saves more than half of the network.
+const (
+	CompressionNone = "none"
+	CompressionZstd = "zstd"
+)
+
+// Offer tells which systems are on offer.
+type Offer interface {
+	// Toplevels gives the store paths of all systems on offer, those first that
+	// are wanted first. It is asked every second, and must not block.
+	Toplevels() []string
+}
+
+// Config says what a Cache is to be.
+type Config struct {
+	// StoreDir is the store's directory; "" takes /nix/store.
+	StoreDir string
+	// StateDir is where the key and what is known of store paths are kept.
+	StateDir string
+	// Compression of the NARs that clients are sent to; "" takes none.
+	Compression string
+	// KeyName is the signing key's name; "" keeps the one that it was made with.
+	KeyName string
+	// NixStore is the path of nix-store; "" looks for it.
+	NixStore string
+	// NixEnv is added to nix-store's environment, such as NIX_STATE_DIR=... for
+	// a store whose database is elsewhere.
+	NixEnv []string
+	// MaxTransfers is how many NARs are sent at a time; 0 takes 64. Others wait
+	// for a while, and are then told to come again.
+	MaxTransfers int
+	// Observe, if not nil, is told of every answer: with the protocol "http", a
+	// kind ("cache-info", "narinfo", "nar"), what came of it, and how many
+	// bytes of content were sent.
+	Observe func(protocol, kind, result string, bytes int64)
+}
+
+func (c *Config) complete() error {
+	if c.StoreDir == "" {
+		c.StoreDir = "/nix/store"
+	}
+	c.StoreDir = filepath.Clean(c.StoreDir)
+	if c.Compression == "" {
+		c.Compression = CompressionNone
+	}
+	if c.MaxTransfers == 0 {
+		c.MaxTransfers = defaultTransfers
+	}
+	if c.Observe == nil {
+		c.Observe = func(string, string, string, int64) {}
+	}
+	switch {
+	case !filepath.IsAbs(c.StoreDir):
+		return fmt.Errorf("the store %q is not an absolute path", c.StoreDir)
+	case c.Compression != CompressionNone && c.Compression != CompressionZstd:
+		return fmt.Errorf("compression %q is neither %q nor %q", c.Compression, CompressionNone, CompressionZstd)
+	case c.MaxTransfers < 0:
+		return fmt.Errorf("%d transfers at a time", c.MaxTransfers)
+	}
+	return nil
+}
+
+// Cache serves the closures of the systems on offer. It is safe for concurrent
+// use.
+type Cache struct {
+	config Config
+	offer  Offer
+	log    *slog.Logger
+	store  store
+	key    Key
+	off    bool // there is no nix-store
+
+	view  atomic.Pointer[view]
+	slots chan struct{}
+	quiet limiter // of lines about paths that aren't there
+
+	poll, retryMin, retryMax time.Duration
+	queueTime, stretchTime   time.Duration
+}
+
+// view is what is served at the moment. It is never changed once stored.
+type view struct {
+	objects map[string]*object // by the hash of their store path
+	unknown int                // toplevels whose closure isn't known (yet)
+}
+
+// New makes a Cache that serves nothing until it Runs. It makes the signing key
+// where there is none. Without nix-store on this machine the cache is off, and
+// answers everything with 404.
+func New(config Config, offer Offer, log *slog.Logger) (*Cache, error) {
+	if err := config.complete(); err != nil {
+		return nil, fmt.Errorf("cache: %w", err)
+	}
+	c := &Cache{
+		config: config, offer: offer, log: log,
+		slots: make(chan struct{}, config.MaxTransfers),
+		poll:  time.Second, retryMin: 2 * time.Second, retryMax: time.Minute,
+		queueTime: defaultQueueTime, stretchTime: defaultStretchTime,
+	}
+	c.view.Store(&view{unknown: len(offer.Toplevels())})
+	tool, err := findTool(config.NixStore)
+	if err != nil {
+		c.off = true
+		log.Warn("cache", "step", "start", "outcome", "off", "reason", err,
+			"hint", "machines can't fetch systems from here; install Nix, name nix-store in [cache] nix_store, or turn the cache off")
+		return c, nil
+	}
+	c.store = store{dir: config.StoreDir, tool: tool, env: append([]string{"NIX_STORE_DIR=" + config.StoreDir}, config.NixEnv...)}
+	if c.key, err = OpenKey(config.StateDir, config.KeyName); err != nil {
+		return nil, err
+	}
+	return c, nil
+}

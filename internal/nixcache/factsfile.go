@@ -1,0 +1,138 @@
+package nixcache
+
+import (
+	"bufio"
+	"bytes"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+)
+
+// FactsFile is the name in the state directory of what is known of store
+// paths. It can be deleted: what it held is asked of the store again.
+const FactsFile = "cache-paths.json"
+
+// factsVersion is that of the file's form. Files of another are passed over.
+const factsVersion = 1
+
+// factsHeader is the file's first line.
+type factsHeader struct {
+	Version  int    `json:"version"`
+	StoreDir string `json:"store"`
+}
+
+// factsLine is each other line.
+type factsLine struct {
+	Path       string   `json:"path"`
+	NarHash    string   `json:"narHash"` // SHA-256 in hexadecimal
+	NarSize    int64    `json:"narSize"`
+	Deriver    string   `json:"deriver,omitempty"`
+	References []string `json:"references,omitempty"`
+	stamp
+}
+
+// save writes what is known to a file, which is replaced whole.
+func (c *closures) save(file string) error {
+	var text bytes.Buffer
+	encoder := json.NewEncoder(&text)
+	err := encoder.Encode(factsHeader{factsVersion, c.store.dir})
+	for _, o := range c.known {
+		err = errors.Join(err, encoder.Encode(factsLine{
+			Path: o.base, NarHash: hex.EncodeToString(o.narHash[:]), NarSize: o.narSize,
+			Deriver: o.deriver, References: o.references, stamp: o.stamp,
+		}))
+	}
+	if err != nil {
+		return err
+	}
+	temporary, err := writeBeside(file, text.Bytes())
+	if err != nil {
+		return err
+	}
+	if err := os.Rename(temporary, file); err != nil {
+		return errors.Join(err, os.Remove(temporary))
+	}
+	c.changed = false
+	return syncDir(filepath.Dir(file))
+}
+
+// load adds what save has written. A file that isn't there is no error, nor is
+// one for another store or of another version; of a damaged one nothing is
+// taken.
+func (c *closures) load(file string) error {
+	f, err := os.Open(file)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	decoder := json.NewDecoder(bufio.NewReader(f))
+	var header factsHeader
+	if err := decoder.Decode(&header); err != nil {
+		return fmt.Errorf("%s: %w", file, err)
+	}
+	if header != (factsHeader{factsVersion, c.store.dir}) {
+		return nil
+	}
+	lines, err := readFacts(decoder)
+	if err != nil {
+		return fmt.Errorf("%s: %w", file, err)
+	}
+	for _, line := range lines {
+		c.add(line.facts, line.stamp)
+	}
+	c.changed = false
+	return nil
+}
+
+type stampedFacts struct {
+	facts
+	stamp
+}
+
+func readFacts(decoder *json.Decoder) ([]stampedFacts, error) {
+	var all []stampedFacts
+	for {
+		var line factsLine
+		err := decoder.Decode(&line)
+		if errors.Is(err, io.EOF) {
+			return all, nil
+		}
+		if err != nil {
+			return nil, err
+		}
+		f, err := line.facts()
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, stampedFacts{f, line.stamp})
+	}
+}
+
+func (l *factsLine) facts() (f facts, err error) {
+	f = facts{base: l.Path, narSize: l.NarSize, deriver: l.Deriver, references: l.References}
+	if f.narHash, err = parseHash(l.NarHash); err != nil {
+		return f, err
+	}
+	names := append([]string{l.Path}, l.References...)
+	if l.Deriver != "" {
+		names = append(names, l.Deriver)
+	}
+	for _, name := range names {
+		if err := parseBase(name); err != nil {
+			return f, err
+		}
+	}
+	if l.NarSize <= 0 || !slices.IsSorted(l.References) {
+		return f, fmt.Errorf("%s: its size or the order of its references is wrong", l.Path)
+	}
+	return f, nil
+}

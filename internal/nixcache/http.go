@@ -1,0 +1,98 @@
+package nixcache
+
+import (
+	"fmt"
+	"net/http"
+	"strconv"
+)
+
+// priority is what clients sort caches by, the lowest first: cache.nixos.org
+// has 40, and is further away.
+const priority = 30
+
+// ServeHTTP answers a request of which the cache's own prefix has been cut off:
+// /nix-cache-info, /HASH.narinfo, /nar/HASH-NARHASH.nar, and the same with .zst.
+// NARs are served in both forms, whatever the configuration says now: clients
+// keep narinfos for a month.
+func (c *Cache) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	named, err := parseResource(r.URL.Path)
+	t := c.newTransfer(w, r, string(named.kind))
+	switch {
+	case err != nil || c.off:
+		t.kind = "unknown"
+		t.fail(http.StatusNotFound, "not found")
+	case r.Method != http.MethodGet && r.Method != http.MethodHead:
+		w.Header().Set("Allow", "GET, HEAD")
+		t.fail(http.StatusMethodNotAllowed, "only GET and HEAD")
+	case named.kind == kindCacheInfo:
+		t.text("text/x-nix-cache-info", c.cacheInfo())
+	default:
+		c.serveObject(t, named)
+	}
+	t.end()
+	if t.cut {
+		panic(http.ErrAbortHandler)
+	}
+}
+
+func (c *Cache) cacheInfo() []byte {
+	return fmt.Appendf(nil, "StoreDir: %s\nWantMassQuery: 1\nPriority: %d\n", c.store.dir, priority)
+}
+
+func (c *Cache) serveObject(t *transfer, named resource) {
+	view := c.view.Load()
+	o := view.objects[named.hash]
+	if o == nil || named.kind == kindNAR && named.narHash != o.narHash32() {
+		c.noteMissing(t, view.unknown)
+		t.fail(http.StatusNotFound, "not in the closure of a system on offer")
+		return
+	}
+	if named.kind == kindNAR {
+		c.serveNAR(t, o, named.zstd)
+		return
+	}
+	text, err := o.narinfo()
+	if err != nil {
+		t.fault = err
+		t.fail(http.StatusInternalServerError, "the narinfo could not be signed")
+		return
+	}
+	t.text("text/x-nix-narinfo", text)
+}
+
+// noteMissing says so where a path may be missing only because its system is
+// not known yet. Otherwise it is everyday: clients ask every cache that they
+// have for every path.
+func (c *Cache) noteMissing(t *transfer, unknown int) {
+	if unknown == 0 {
+		return
+	}
+	if passed, ok := c.quiet.next(); ok {
+		c.log.Warn("cache", "step", t.kind, "outcome", "refused", "file", t.r.URL.Path, "address", t.address(),
+			"reason", "the closure of "+strconv.Itoa(unknown)+" systems on offer is not known (yet)", "more", passed)
+	}
+}
+
+// text answers with a short text.
+func (t *transfer) text(contentType string, text []byte) {
+	header := t.w.Header()
+	header.Set("Content-Type", contentType)
+	header.Set("Content-Length", strconv.Itoa(len(text)))
+	t.WriteHeader(http.StatusOK)
+	if t.r.Method != http.MethodHead {
+		// An error is in t.err.
+		_, _ = t.Write(text)
+	}
+}
+
+// fail answers with an error.
+func (t *transfer) fail(status int, text string) {
+	header := t.w.Header()
+	header.Set("Content-Type", "text/plain; charset=utf-8")
+	header.Set("Content-Length", strconv.Itoa(len(text)+1))
+	t.WriteHeader(status)
+	if t.r.Method != http.MethodHead {
+		// An error is in t.err.
+		_, _ = t.Write([]byte(text + "\n"))
+	}
+}

@@ -1,0 +1,116 @@
+package nixcache
+
+import (
+	"errors"
+	"fmt"
+	"path/filepath"
+	"strings"
+
+	"github.com/nix-community/go-nix/pkg/nixbase32"
+	"github.com/nix-community/go-nix/pkg/storepath"
+)
+
+const (
+	hashLength    = 32  // characters of a store path's hash: 160 bits in Nix's base 32
+	narHashLength = 52  // characters of a SHA-256 in Nix's base 32
+	maxName       = 211 // characters of a store path's name, as Nix itself allows
+)
+
+// parseBase checks the last component of a store path, "HASH-NAME".
+func parseBase(base string) error {
+	if len(base) < hashLength+2 || base[hashLength] != '-' {
+		return fmt.Errorf("%q is not HASH-NAME", shorten(base))
+	}
+	if len(base) > hashLength+1+maxName {
+		return fmt.Errorf("the name of %q is too long", shorten(base))
+	}
+	if _, err := storepath.FromString(base); err != nil {
+		return fmt.Errorf("%q: %w", shorten(base), err)
+	}
+	return nil
+}
+
+// baseOf is the last component of a store path that lies directly in a store.
+func baseOf(storeDir, path string) (string, error) {
+	dir, base := filepath.Split(path)
+	if strings.TrimSuffix(dir, "/") != storeDir {
+		return "", fmt.Errorf("%q is not in the store %s", shorten(path), storeDir)
+	}
+	return base, parseBase(base)
+}
+
+// resource is what a request's path names.
+type resource struct {
+	kind    kind
+	hash    string // of a store path
+	narHash string // of a NAR
+	zstd    bool
+}
+
+type kind string
+
+const (
+	kindCacheInfo kind = "cache-info"
+	kindNarinfo   kind = "narinfo"
+	kindNAR       kind = "nar"
+)
+
+var errNoResource = errors.New("no name of a binary cache")
+
+// parseResource reads a request's path, without the prefix of the cache. A
+// NAR's name carries the hashes of its store path and of its content, so that
+// whoever kept a narinfo too long gets a 404 and not another NAR.
+func parseResource(path string) (resource, error) {
+	path, ok := strings.CutPrefix(path, "/")
+	if !ok {
+		return resource{}, errNoResource
+	}
+	if path == "nix-cache-info" {
+		return resource{kind: kindCacheInfo}, nil
+	}
+	if hash, ok := strings.CutSuffix(path, ".narinfo"); ok && isBase32(hash, hashLength) {
+		return resource{kind: kindNarinfo, hash: hash}, nil
+	}
+	if name, ok := strings.CutPrefix(path, "nar/"); ok {
+		return parseNAR(name)
+	}
+	return resource{}, errNoResource
+}
+
+func parseNAR(name string) (resource, error) {
+	name, zstd := strings.CutSuffix(name, ".zst")
+	name, ok := strings.CutSuffix(name, ".nar")
+	hash, narHash, _ := strings.Cut(name, "-")
+	if !ok || !isBase32(hash, hashLength) || !isBase32(narHash, narHashLength) {
+		return resource{}, errNoResource
+	}
+	return resource{kind: kindNAR, hash: hash, narHash: narHash, zstd: zstd}, nil
+}
+
+// String is the path that parseResource reads.
+func (r resource) String() string {
+	switch r.kind {
+	case kindCacheInfo:
+		return "/nix-cache-info"
+	case kindNarinfo:
+		return "/" + r.hash + ".narinfo"
+	}
+	suffix := ".nar"
+	if r.zstd {
+		suffix += ".zst"
+	}
+	return "/nar/" + r.hash + "-" + r.narHash + suffix
+}
+
+func isBase32(s string, length int) bool {
+	return len(s) == length && nixbase32.ValidateString(s) == nil
+}
+
+// shorten keeps what others wrote from filling a log line.
+func shorten(s string) string {
+	const most = 300
+	if len(s) <= most {
+		return s
+	}
+	return s[:most] + "..."
+}

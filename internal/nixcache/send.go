@@ -1,0 +1,127 @@
+package nixcache
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"net/http"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/klauspost/compress/zstd"
+)
+
+// serveNAR sends a NAR when it is its turn.
+func (c *Cache) serveNAR(t *transfer, o *object, compressed bool) {
+	if t.r.Method == http.MethodGet {
+		if !c.enter(t) {
+			return
+		}
+		defer func() { <-c.slots }()
+	}
+	nar := newNARReader(c.store.dir, o.base, o.narSize)
+	defer nar.Close()
+	if err := nar.step(); err != nil {
+		t.fault = err
+		t.fail(http.StatusNotFound, "no longer in the store")
+		return
+	}
+	t.w.Header().Set("Content-Type", "application/x-nix-nar")
+	if compressed {
+		t.compressed(nar)
+		return
+	}
+	t.w.Header().Set("ETag", `"`+o.narHash32()+`"`)
+	t.plain(nar)
+}
+
+// enter waits for a place among the transfers, for a while.
+func (c *Cache) enter(t *transfer) bool {
+	select {
+	case c.slots <- struct{}{}:
+		return true
+	default:
+	}
+	patience := time.NewTimer(c.queueTime)
+	defer patience.Stop()
+	select {
+	case c.slots <- struct{}{}:
+		return true
+	case <-t.r.Context().Done():
+		t.err = t.r.Context().Err()
+	case <-patience.C:
+		// The times differ, so that those who were sent away don't come back
+		// together.
+		t.w.Header().Set("Retry-After", strconv.Itoa(2+rand.IntN(6)))
+		t.fail(http.StatusServiceUnavailable, "busy, try again")
+	}
+	return false
+}
+
+// plain sends a NAR as it is, as the request's method, range and conditions ask.
+func (t *transfer) plain(nar *narReader) {
+	// RFC 9110 14.2 lets a server pass over a request for several ranges: each
+	// of them would walk through the store object once more.
+	if strings.Contains(t.r.Header.Get("Range"), ",") {
+		t.r.Header.Del("Range")
+	}
+	http.ServeContent(t, t.r, "", time.Time{}, nar)
+	if t.status == http.StatusOK && t.r.Method == http.MethodGet && t.err == nil && t.fault == nil {
+		t.fault = nar.checkEnd()
+	}
+}
+
+// checkEnd compares the NAR with the size that was promised, once it has been
+// read up to there. net/http cuts the connection where it was too short.
+func (r *narReader) checkEnd() error {
+	n, err := r.Read(make([]byte, 1))
+	if n == 0 && errors.Is(err, io.EOF) && r.at == r.size {
+		return nil
+	}
+	if err != nil && !errors.Is(err, io.EOF) {
+		return err
+	}
+	return fmt.Errorf("%s/%s is not of the size that the store's database says; run: nix-store --verify --check-contents --repair",
+		r.storeDir, r.base)
+}
+
+// window is how far back zstd looks, in bytes. It sets the memory of an encoder,
+// and of every client's decoder.
+const window = 1 << 20
+
+var encoders = sync.Pool{New: func() any {
+	encoder, err := zstd.NewWriter(nil,
+		zstd.WithEncoderLevel(zstd.SpeedFastest), zstd.WithWindowSize(window),
+		zstd.WithEncoderConcurrency(1), zstd.WithLowerEncoderMem(true))
+	if err != nil {
+		panic(err) // the options are wrong, which any test shows
+	}
+	return encoder
+}}
+
+// compressed sends a NAR with zstd. Nobody knows how long it will be, so it goes
+// out in HTTP chunks; one that can't be completed is cut off without the last.
+func (t *transfer) compressed(nar *narReader) {
+	t.WriteHeader(http.StatusOK)
+	if t.r.Method == http.MethodHead {
+		return
+	}
+	encoder := encoders.Get().(*zstd.Encoder)
+	defer encoders.Put(encoder)
+	encoder.Reset(t)
+	defer encoder.Reset(nil)
+	_, err := encoder.ReadFrom(nar)
+	if err == nil {
+		err = encoder.Close()
+	}
+	if err == nil {
+		err = nar.checkEnd()
+	}
+	if err != nil && t.err == nil {
+		t.fault = err
+	}
+	t.cut = err != nil
+}

@@ -1,0 +1,166 @@
+package nixcache
+
+import (
+	"context"
+	"errors"
+	"io"
+	"log/slog"
+	"net/http"
+	"net/netip"
+	"os"
+	"sync"
+	"time"
+)
+
+const (
+	// defaultTransfers keeps the memory of zstd encoders below 200 MB.
+	defaultTransfers = 64
+	// defaultQueueTime is how long a request waits for its turn. Nix gives up
+	// after five answers of 503 within a few seconds, so waiting is better.
+	defaultQueueTime = time.Minute
+	// A transfer must make progress: a chunk in defaultStretchTime, or it is cut
+	// off, which frees the place of a machine that was switched off.
+	defaultStretchTime = time.Minute
+	// chunk is how much is read and sent at a time, in bytes. Above it, measured
+	// with a closure of small files, nothing is gained.
+	chunk = 256 << 10
+)
+
+// transfer is a request and what became of it.
+type transfer struct {
+	cache  *Cache
+	w      http.ResponseWriter
+	r      *http.Request
+	kind   string // for logs and metrics
+	begun  time.Time
+	status int
+	bytes  int64
+	err    error // of the connection
+	fault  error // of the store, or of this server
+	cut    bool  // the answer is to end as a broken one
+}
+
+func (c *Cache) newTransfer(w http.ResponseWriter, r *http.Request, kind string) *transfer {
+	return &transfer{cache: c, w: w, r: r, kind: kind, begun: time.Now()}
+}
+
+// Header is http.ResponseWriter's.
+func (t *transfer) Header() http.Header { return t.w.Header() }
+
+// WriteHeader is http.ResponseWriter's.
+func (t *transfer) WriteHeader(status int) {
+	t.status = status
+	t.extend()
+	t.w.WriteHeader(status)
+}
+
+// Write is http.ResponseWriter's.
+func (t *transfer) Write(p []byte) (int, error) {
+	t.extend()
+	n, err := t.w.Write(p)
+	t.bytes += int64(n)
+	t.err = errors.Join(t.err, err)
+	return n, err
+}
+
+var chunks = sync.Pool{New: func() any { return new([chunk]byte) }}
+
+// ReadFrom sends what it reads in large chunks: store objects are mostly small
+// files, which would else go out in small packets.
+func (t *transfer) ReadFrom(from io.Reader) (total int64, err error) {
+	buffer := chunks.Get().(*[chunk]byte)
+	defer chunks.Put(buffer)
+	for {
+		n, readErr := from.Read(buffer[:])
+		if n > 0 {
+			n, err = t.Write(buffer[:n])
+			total += int64(n)
+		}
+		switch {
+		case err != nil:
+			return total, err
+		case errors.Is(readErr, io.EOF):
+			return total, nil
+		case readErr != nil:
+			t.fault = readErr
+			return total, readErr
+		}
+	}
+}
+
+// extend gives the next chunk its time.
+func (t *transfer) extend() {
+	err := http.NewResponseController(t.w).SetWriteDeadline(time.Now().Add(t.cache.stretchTime))
+	if err != nil && !errors.Is(err, http.ErrNotSupported) {
+		t.err = errors.Join(t.err, err)
+	}
+}
+
+// end lets what is still in the server's buffer out under the deadline, takes
+// the deadline off, since the connection goes on to the next request, and logs
+// how it went.
+func (t *transfer) end() {
+	control := http.NewResponseController(t.w)
+	if err := control.Flush(); err != nil && !errors.Is(err, http.ErrNotSupported) {
+		t.err = errors.Join(t.err, err)
+	}
+	// A connection that takes no deadline is one that has ended.
+	_ = control.SetWriteDeadline(time.Time{})
+	switch {
+	case t.fault != nil:
+		t.note(slog.LevelError, "failed", t.fault.Error())
+	case errors.Is(t.err, os.ErrDeadlineExceeded):
+		t.note(slog.LevelWarn, "stalled", "the machine took nothing for "+t.cache.stretchTime.String())
+	case t.err != nil:
+		t.note(slog.LevelWarn, "aborted", t.err.Error())
+	case t.status == http.StatusServiceUnavailable:
+		t.note(slog.LevelWarn, "busy", "as many transfers as [cache] max_transfers allows are under way")
+	case t.status == http.StatusNotModified:
+		t.note(slog.LevelDebug, "not modified", "")
+	case t.status >= 400:
+		t.note(slog.LevelDebug, "refused", http.StatusText(t.status))
+	case t.r.Method == http.MethodHead:
+		t.note(slog.LevelDebug, "probe", "")
+	default:
+		t.note(slog.LevelDebug, "sent", "")
+	}
+}
+
+// note logs and counts the transfer. One that went well is of no interest to
+// most: a system has a thousand paths.
+func (t *transfer) note(level slog.Level, outcome, reason string) {
+	t.cache.config.Observe("http", t.kind, outcome, t.bytes)
+	// Not the request's context: that has ended where the machine hung up.
+	t.cache.log.LogAttrs(context.Background(), level, "cache",
+		slog.String("step", t.kind), slog.String("outcome", outcome), slog.String("reason", reason),
+		slog.String("file", shorten(t.r.URL.Path)), slog.String("address", t.address()),
+		slog.Int64("bytes", t.bytes), slog.Duration("duration", time.Since(t.begun)))
+}
+
+func (t *transfer) address() string {
+	from, err := netip.ParseAddrPort(t.r.RemoteAddr)
+	if err != nil {
+		return t.r.RemoteAddr
+	}
+	return from.Addr().Unmap().String()
+}
+
+// limiter lets a line of the log through once a second.
+type limiter struct {
+	mu     sync.Mutex
+	last   time.Time
+	passed int
+}
+
+// next says whether it is time for a line, and how many were passed over since
+// the one before.
+func (l *limiter) next() (passed int, ok bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if time.Since(l.last) < time.Second {
+		l.passed++
+		return 0, false
+	}
+	passed, l.passed, l.last = l.passed, 0, time.Now()
+	return passed, true
+}
