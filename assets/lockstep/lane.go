@@ -5,7 +5,6 @@ import (
 	"errors"
 	"net"
 	"net/netip"
-	"os"
 	"sync"
 	"time"
 
@@ -15,6 +14,9 @@ import (
 
 // batch is how many packets a system call takes.
 const batch = 32
+
+// mostFailures is how often reading may fail in a row, in about a second.
+const mostFailures = 100
 
 // tick is how often it is looked for packets that are due again.
 const tick = 50 * time.Millisecond
@@ -69,53 +71,53 @@ func (l *lane) run() error {
 			in[i].OOB = make([]byte, mostControl)
 		}
 	}
-	for {
+	for failures := 0; ; {
 		n, err := l.batch.ReadBatch(in, 0)
-		if errors.Is(err, net.ErrClosed) {
+		switch {
+		case errors.Is(err, net.ErrClosed):
 			return nil
-		}
-		if err != nil && !temporary(err) {
+		case err == nil:
+			failures = 0
+			l.take(in[:n])
+		case failures == mostFailures:
 			return err
+		default:
+			// As when memory runs short. The pause keeps a socket that is broken
+			// from taking a processor.
+			failures++
+			time.Sleep(10 * time.Millisecond)
 		}
-		l.take(in[:max(n, 0)])
 	}
-}
-
-// temporary tells what a reader of UDP gets over. Without the pause a socket
-// that always fails would take a processor.
-func temporary(err error) bool {
-	time.Sleep(10 * time.Millisecond)
-	return !errors.Is(err, os.ErrClosed)
 }
 
 // take answers a batch of packets with another.
 func (l *lane) take(in []ipv4.Message) {
 	var over []ended
+	var requests []int
 	out := make([]ipv4.Message, 0, batch)
 	now := time.Now()
 	l.mu.Lock()
 	for i := range in {
 		p := in[i].Buffers[0][:in[i].N]
-		from, ok := in[i].Addr.(*net.UDPAddr)
-		if !ok || len(p) < 4 || p[0] != 0 {
+		if len(p) < 4 || p[0] != 0 {
 			continue
 		}
-		switch remote := unmapped(from.AddrPort()); p[1] {
+		switch p[1] {
 		case opRead, opWrite:
-			if l.listen {
-				l.server.request(p, remote, in[i].OOB[:in[i].NN])
-			}
+			requests = append(requests, i)
 		case opAck:
-			if t := l.transfers[remote]; t != nil {
-				moved, end := t.acknowledged(binary.BigEndian.Uint16(p[2:]))
-				if end {
-					over = append(over, l.end(t, nil))
-				} else if moved {
-					out = append(out, t.message(now))
-				}
+			t := l.transfers[sender(&in[i])]
+			if t == nil {
+				continue
+			}
+			moved, end := t.acknowledged(binary.BigEndian.Uint16(p[2:]), now)
+			if end {
+				over = append(over, l.end(t, nil))
+			} else if moved {
+				out = append(out, t.message(now))
 			}
 		case opError:
-			if t := l.transfers[remote]; t != nil {
+			if t := l.transfers[sender(&in[i])]; t != nil {
 				over = append(over, l.end(t, t.refused(p)))
 			}
 		}
@@ -123,24 +125,62 @@ func (l *lane) take(in []ipv4.Message) {
 	l.send(out)
 	l.mu.Unlock()
 	l.server.ended(over)
+	if !l.listen {
+		return
+	}
+	for _, i := range requests {
+		l.server.request(in[i].Buffers[0][:in[i].N], sender(&in[i]), in[i].OOB[:in[i].NN])
+	}
 }
 
-// begin sends the first packet of a transfer.
+// sender is where a packet comes from, an IPv4 address written as one also if
+// it came over an IPv6 socket.
+func sender(m *ipv4.Message) netip.AddrPort {
+	from, ok := m.Addr.(*net.UDPAddr)
+	if !ok {
+		return netip.AddrPort{}
+	}
+	a := from.AddrPort()
+	return netip.AddrPortFrom(a.Addr().Unmap(), a.Port())
+}
+
+// begin sends the first packet of a transfer. A machine that repeats its
+// request, since the answer was lost, goes on with the transfer that it has.
 func (l *lane) begin(t *transfer) {
 	var over []ended
 	l.mu.Lock()
-	if former := l.transfers[t.request.Remote]; former != nil {
-		over = append(over, l.end(former, ErrReplaced))
-	}
-	if l.closed {
+	former := l.transfers[t.request.Remote]
+	switch {
+	case l.closed:
 		over = append(over, ended{t, ErrStopped})
-	} else {
+	case former != nil && former.repeats(t):
+		l.send([]ipv4.Message{former.message(time.Now())})
+		<-l.server.slots
+	default:
+		if former != nil {
+			over = append(over, l.end(former, ErrReplaced))
+		}
 		l.transfers[t.request.Remote] = t
 		l.send([]ipv4.Message{t.message(time.Now())})
 		l.startTicking()
 	}
 	l.mu.Unlock()
 	l.server.ended(over)
+}
+
+// giveUp ends a transfer whose machine has not answered; false if there is none.
+func (l *lane) giveUp() bool {
+	var over []ended
+	l.mu.Lock()
+	for _, t := range l.transfers {
+		if !t.answered && time.Since(t.heard) > unanswered {
+			over = append(over, l.end(t, ErrSilent))
+			break
+		}
+	}
+	l.mu.Unlock()
+	l.server.ended(over)
+	return len(over) > 0
 }
 
 // end takes a transfer off the lane, which must be locked.
@@ -183,10 +223,11 @@ func (l *lane) tick() {
 		if now.Before(t.due) {
 			continue
 		}
-		if t.tries++; t.tries > mostTries {
+		if now.Sub(t.heard) > patience {
 			over = append(over, l.end(t, t.silent()))
 			continue
 		}
+		t.tries++
 		t.resent++
 		out = append(out, t.message(now))
 	}
@@ -209,9 +250,4 @@ func (l *lane) close() {
 	l.mu.Unlock()
 	l.conn.Close()
 	l.server.ended(over)
-}
-
-// unmapped writes an IPv4 address as one, also if it came over an IPv6 socket.
-func unmapped(a netip.AddrPort) netip.AddrPort {
-	return netip.AddrPortFrom(a.Addr().Unmap(), a.Port())
 }

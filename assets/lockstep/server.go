@@ -4,8 +4,10 @@ import (
 	"bytes"
 	"context"
 	"fmt"
+	"maps"
 	"net"
 	"net/netip"
+	"slices"
 	"sync"
 	"time"
 
@@ -115,25 +117,25 @@ func (l *lane) destination(control []byte) (local netip.Addr, ifIndex int) {
 }
 
 // source is the ancillary data that has a packet sent from an address.
-func (l *lane) source(local netip.Addr) []byte {
-	if !local.IsValid() || isShared(local) {
+func source(local netip.Addr) []byte {
+	if !local.IsValid() {
 		return nil
 	}
-	if l.v6 {
-		as16 := local.As16()
-		return (&ipv6.ControlMessage{Src: as16[:]}).Marshal()
+	if local.Is4() { // also on an IPv6 socket, which sends as an IPv4 one then
+		return (&ipv4.ControlMessage{Src: local.AsSlice()}).Marshal()
 	}
-	return (&ipv4.ControlMessage{Src: local.AsSlice()}).Marshal()
+	return (&ipv6.ControlMessage{Src: local.AsSlice()}).Marshal()
 }
 
-// isShared reports whether nothing can be sent from an address. A broadcast to
-// a subnet can't be told here; binding to it fails.
+// isShared reports whether nothing can be sent from an address. The broadcast
+// address of a subnet doesn't show; what is sent to it gets no further than one
+// answer.
 func isShared(a netip.Addr) bool {
 	return a.IsMulticast() || a.IsUnspecified() || a == netip.AddrFrom4([4]byte{255, 255, 255, 255})
 }
 
 // request begins a transfer, away from the lane, which the handler may not hold
-// up. The front lane is locked.
+// up.
 func (s *Server) request(p []byte, remote netip.AddrPort, control []byte) {
 	op, r, err := parseRequest(p)
 	if err != nil || remote.Port() == 0 {
@@ -141,14 +143,14 @@ func (s *Server) request(p []byte, remote netip.AddrPort, control []byte) {
 	}
 	var ifIndex int
 	r.Remote, r.Begun = remote, time.Now()
-	r.Local, ifIndex = s.front.destination(control)
+	if r.Local, ifIndex = s.front.destination(control); r.Local.IsValid() && isShared(r.Local) {
+		return // RFC 1123 4.2.3.4
+	}
 	if op == opRead && r.Mode != "octet" {
 		s.handler.Text(bytes.Clone(p), &r)
 		return
 	}
-	select {
-	case s.slots <- struct{}{}:
-	default:
+	if !s.takeSlot() {
 		s.handler.Busy(&r)
 		return
 	}
@@ -160,6 +162,33 @@ func (s *Server) request(p []byte, remote netip.AddrPort, control []byte) {
 		}
 		s.start(r, ifIndex)
 	})
+}
+
+// takeSlot takes one of the places for transfers, from one that nobody has
+// answered if need be.
+func (s *Server) takeSlot() bool {
+	for {
+		select {
+		case s.slots <- struct{}{}:
+			return true
+		default:
+		}
+		if !s.giveUpOne() {
+			return false
+		}
+	}
+}
+
+func (s *Server) giveUpOne() bool {
+	s.mu.Lock()
+	lanes := slices.Collect(maps.Values(s.lanes))
+	s.mu.Unlock()
+	for _, l := range append(lanes, s.front) {
+		if l.giveUp() {
+			return true
+		}
+	}
+	return false
 }
 
 // start sends a request's first answer. It has a slot, which ends with the
@@ -174,7 +203,7 @@ func (s *Server) start(r Request, ifIndex int) {
 	}
 	t := newTransfer(r, content, s.largestBlock(&r, ifIndex))
 	if l == s.front {
-		t.control = l.source(r.Local)
+		t.control = source(r.Local)
 	}
 	l.begin(t)
 }
@@ -198,7 +227,7 @@ func (s *Server) lane(local netip.Addr) *lane {
 	if s.config.SinglePort {
 		return s.front
 	}
-	if !local.IsValid() || isShared(local) {
+	if !local.IsValid() {
 		local = netip.IPv4Unspecified()
 		if s.front.v6 {
 			local = netip.IPv6Unspecified()
@@ -214,7 +243,7 @@ func (s *Server) lane(local netip.Addr) *lane {
 	}
 	conn, err := net.ListenUDP("udp", net.UDPAddrFromAddrPort(netip.AddrPortFrom(local, 0)))
 	if err != nil {
-		return s.front // as with a subnet's broadcast address, and when sockets run out
+		return s.front // no sockets are left
 	}
 	l := newLane(s, conn, false)
 	s.lanes[local] = l
@@ -240,7 +269,7 @@ func (s *Server) drop(local netip.Addr, l *lane) {
 func (s *Server) refuse(l *lane, r *Request, code byte, err error) {
 	m := ipv4.Message{Buffers: [][]byte{errorPacket(code, err.Error())}, Addr: net.UDPAddrFromAddrPort(r.Remote)}
 	if l == s.front {
-		m.OOB = l.source(r.Local)
+		m.OOB = source(r.Local)
 	}
 	l.send([]ipv4.Message{m})
 }

@@ -174,3 +174,130 @@ func TestMany(t *testing.T) {
 		}
 	}
 }
+
+// client is a socket that sends what no client should.
+func client(t *testing.T) *net.UDPConn {
+	t.Helper()
+	conn, err := net.ListenUDP("udp4", &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { conn.Close() })
+	if err := conn.SetDeadline(time.Now().Add(30 * time.Second)); err != nil {
+		t.Fatal(err)
+	}
+	return conn
+}
+
+func send(t *testing.T, conn *net.UDPConn, to netip.AddrPort, packet string) {
+	t.Helper()
+	if _, err := conn.WriteToUDPAddrPort([]byte(packet), to); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func receive(t *testing.T, conn *net.UDPConn) (packet string, from netip.AddrPort) {
+	t.Helper()
+	buf := make([]byte, 2048)
+	n, from, err := conn.ReadFromUDPAddrPort(buf)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(buf[:n]), from
+}
+
+const request = "\x00\x01loader\x00octet\x00"
+
+// TestRepeatedRequest loses the first answer, as far as the machine can tell.
+func TestRepeatedRequest(t *testing.T) {
+	f := &files{content: map[string][]byte{"loader": []byte("content"), "other": []byte("else")}}
+	addr := serve(t, Config{MaxTransfers: 3}, f)
+	conn := client(t)
+	var from netip.AddrPort
+	for range 10 {
+		send(t, conn, addr, request)
+		var packet string
+		if packet, from = receive(t, conn); packet != "\x00\x03\x00\x01content" {
+			t.Fatalf("got %q", packet)
+		}
+	}
+	send(t, conn, addr, "\x00\x01other\x00octet\x00")
+	for packet := ""; packet != "\x00\x03\x00\x01else"; {
+		packet, _ = receive(t, conn)
+	}
+	send(t, conn, from, "\x00\x04\x00\x01")
+	results := f.wait(t, 2)
+	if len(results) != 2 || results[0].Err != ErrReplaced || results[1].Err != nil {
+		t.Errorf("outcomes %+v, want one that was replaced and one that was sent", results)
+	}
+}
+
+// TestUnanswered takes all places in the name of machines that never asked.
+func TestUnanswered(t *testing.T) {
+	for _, single := range []bool{false, true} {
+		f := &files{content: map[string][]byte{"loader": []byte("content")}}
+		addr := serve(t, Config{MaxTransfers: 4, SinglePort: single}, f)
+		for range 4 {
+			conn := client(t)
+			send(t, conn, addr, request)
+			receive(t, conn)
+		}
+		conn := client(t)
+		var packet string
+		var from netip.AddrPort
+		for begun := time.Now(); packet == ""; {
+			send(t, conn, addr, request)
+			if err := conn.SetReadDeadline(time.Now().Add(100 * time.Millisecond)); err != nil {
+				t.Fatal(err)
+			}
+			buf := make([]byte, 2048)
+			n, who, err := conn.ReadFromUDPAddrPort(buf)
+			if err == nil {
+				packet, from = string(buf[:n]), who
+			} else if time.Since(begun) > 10*time.Second {
+				t.Fatal("no answer while others don't answer")
+			}
+		}
+		send(t, conn, from, "\x00\x04\x00\x01")
+		if results := f.wait(t, 2); results[0].Err != ErrSilent || results[1].Err != nil || results[1].Bytes != 7 {
+			t.Errorf("outcomes %+v", results)
+		}
+		f.mu.Lock()
+		if f.busy == 0 {
+			t.Error("nobody was told that the places were taken")
+		}
+		f.mu.Unlock()
+	}
+}
+
+// TestStrangers sends acknowledgements and errors from other ports than the
+// machine's.
+func TestStrangers(t *testing.T) {
+	for _, single := range []bool{false, true} {
+		f := &files{content: map[string][]byte{"loader": []byte("content")}}
+		addr := serve(t, Config{SinglePort: single}, f)
+		conn, stranger := client(t), client(t)
+		send(t, conn, addr, request)
+		_, from := receive(t, conn)
+		if (from == addr) != single {
+			t.Errorf("single port %v: answer from %v, asked %v", single, from, addr)
+		}
+		for _, packet := range []string{"\x00\x04\x00\x01", "\x00\x05\x00\x00stop\x00", "\x00\x03\x00\x01x", "\x00"} {
+			send(t, stranger, from, packet)
+		}
+		send(t, conn, from, "\x00\x04\x00\x01")
+		if results := f.wait(t, 1); results[0].Err != nil {
+			t.Errorf("outcome %v", results[0].Err)
+		}
+	}
+}
+
+// TestWrite refuses, with the code for it.
+func TestWrite(t *testing.T) {
+	addr := serve(t, Config{}, &files{})
+	conn := client(t)
+	send(t, conn, addr, "\x00\x02loader\x00octet\x00")
+	if packet, _ := receive(t, conn); packet != "\x00\x05\x00\x02read-only\x00" {
+		t.Errorf("got %q", packet)
+	}
+}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"slices"
 	"strings"
 	"time"
 
@@ -12,12 +13,21 @@ import (
 )
 
 // A machine that doesn't acknowledge is sent the same again, after 250 ms and
-// then twice as long each time up to 2 s, for about 17 s. Most ROMs wait longer
-// before they repeat themselves, so it is the server that makes up for losses.
+// then twice as long each time up to 2 s. Most ROMs wait longer before they
+// repeat themselves, so it is the server that makes up for losses.
+//
+// The OACK is the exception. A machine that lacks it repeats its request; one
+// that has it, and whose acknowledgement was lost, may take another for an error
+// (atftp), or begin again in the middle (curl). So it is sent again late, between
+// the moments when clients repeat themselves, for those that never do.
 const (
 	resendFirst = 250 * time.Millisecond
 	resendMost  = 2 * time.Second
-	mostTries   = 11
+	resendOACK  = 8 * time.Second
+	patience    = 17 * time.Second // without a sign of life
+	// unanswered is when a transfer whose machine has said nothing but the
+	// request, which anybody can send in another's name, makes room for others.
+	unanswered = time.Second
 )
 
 // Outcomes of a transfer.
@@ -47,22 +57,24 @@ type Result struct {
 
 // transfer is one file on its way to one machine. Block 0 is the OACK.
 type transfer struct {
-	request Request
-	content []byte
-	oack    []byte
-	size    int // of a block
-	block   int // sent and not acknowledged; not cut to 16 bits
-	due     time.Time
-	tries   int
-	resent  int
-	addr    *net.UDPAddr
-	control []byte // ancillary data: from which address to send, on a shared port
-	header  [4]byte
-	buffers [2][]byte
+	request  Request
+	content  []byte
+	oack     []byte
+	size     int // of a block
+	block    int // sent and not acknowledged; not cut to 16 bits
+	due      time.Time
+	tries    int
+	heard    time.Time // when the machine last moved on
+	resent   int
+	answered bool // something was acknowledged
+	addr     *net.UDPAddr
+	control  []byte // ancillary data: from which address to send, on a shared port
+	header   [4]byte
+	buffers  [2][]byte
 }
 
 func newTransfer(r Request, content []byte, limit int) *transfer {
-	t := &transfer{request: r, content: content, addr: net.UDPAddrFromAddrPort(r.Remote)}
+	t := &transfer{request: r, content: content, addr: net.UDPAddrFromAddrPort(r.Remote), heard: r.Begun}
 	t.oack, t.size = r.negotiate(len(content), limit)
 	if t.oack == nil {
 		t.block = 1
@@ -72,9 +84,10 @@ func newTransfer(r Request, content []byte, limit int) *transfer {
 
 // message is the packet that is under way.
 func (t *transfer) message(now time.Time) ipv4.Message {
-	t.due = now.Add(min(resendMost, resendFirst<<t.tries))
+	t.due = now.Add(min(resendMost, resendFirst<<min(t.tries, 8)))
 	m := ipv4.Message{Addr: t.addr, OOB: t.control}
 	if t.block == 0 {
+		t.due = now.Add(resendOACK)
 		t.buffers[0] = t.oack
 		m.Buffers = t.buffers[:1]
 		return m
@@ -91,13 +104,13 @@ func (t *transfer) message(now time.Time) ipv4.Message {
 // acknowledged moves on to the next block, if this is the acknowledgement of
 // the one that is under way. Others are late: answering them would double
 // every packet from then on (RFC 1123 4.2.3.1).
-func (t *transfer) acknowledged(block uint16) (moved, ended bool) {
+func (t *transfer) acknowledged(block uint16, now time.Time) (moved, ended bool) {
 	if block != uint16(t.block) {
 		return false, false
 	}
 	ended = t.last()
 	t.block++
-	t.tries = 0
+	t.tries, t.heard, t.answered = 0, now, true
 	return true, ended
 }
 
@@ -110,6 +123,12 @@ func (t *transfer) silent() error {
 		return ErrLastSilent
 	}
 	return ErrSilent
+}
+
+// repeats reports whether a request is the one that began this transfer, sent
+// again before anything was acknowledged.
+func (t *transfer) repeats(again *transfer) bool {
+	return !t.answered && t.request.Name == again.request.Name && slices.Equal(t.request.Options, again.request.Options)
 }
 
 // sent is how many bytes were acknowledged.

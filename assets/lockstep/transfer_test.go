@@ -24,10 +24,10 @@ func TestWrap(t *testing.T) {
 			}
 			got = append(got, m.Buffers[1]...)
 		}
-		if moved, _ := x.acknowledged(uint16(block) - 1); moved {
+		if moved, _ := x.acknowledged(uint16(block)-1, time.Time{}); moved {
 			t.Fatalf("block %d: a late acknowledgement counts", block)
 		}
-		_, ended = x.acknowledged(uint16(block))
+		_, ended = x.acknowledged(uint16(block), time.Time{})
 	}
 	if !bytes.Equal(got, content) || x.sent() != int64(len(content)) {
 		t.Errorf("%d bytes, %d acknowledged, want %d", len(got), x.sent(), len(content))
@@ -62,7 +62,7 @@ func TestErrorPackets(t *testing.T) {
 	if err := x.refused([]byte("\x00\x05\x00\x08no\x00")); !errors.Is(err, ErrProbe) {
 		t.Errorf("before the first block: %v", err)
 	}
-	x.acknowledged(0)
+	x.acknowledged(0, time.Time{})
 	const want = `the machine sent error 3: "disk full"`
 	if err := x.refused([]byte("\x00\x05\x00\x03disk full\x00rest")); err == nil || err.Error() != want {
 		t.Errorf("later: %v, want %s", err, want)
