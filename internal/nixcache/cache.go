@@ -123,3 +123,12 @@ func New(config Config, offer Offer, log *slog.Logger) (*Cache, error) {
 	}
 	return c, nil
 }
+
+// PublicKey is what machines must trust, as `trusted-public-keys` takes it; ""
+// while the cache is off.
+func (c *Cache) PublicKey() string {
+	if c.off {
+		return ""
+	}
+	return c.key.Public()
+}
