@@ -1,6 +1,7 @@
 package bootscript
 
 import (
+	"slices"
 	"strconv"
 	"time"
 )
@@ -56,8 +57,11 @@ const keyWait = 500
 const idleTime = 5 * time.Minute
 
 // Render makes the script.
-func (m *Menu) Render() []byte {
-	s := script{text: make([]byte, 0, 1024+96*len(m.Items))}
+func (m *Menu) Render() []byte { return m.AppendTo(nil) }
+
+// AppendTo adds the script to dst.
+func (m *Menu) AppendTo(dst []byte) []byte {
+	s := script{text: slices.Grow(dst, 2048+96*len(m.Items))}
 	s.begin()
 	s.add(whiteSpaceSettings)
 	if m.Timeout == 0 {
@@ -102,14 +106,12 @@ func (s *script) item(i *Item) {
 		s.add("\n")
 		return
 	}
-	s.add("item ")
+	s.text = append(s.text, "item "...)
 	if i.Key != 0 {
-		s.text = append(s.text, "--key "...)
-		s.text = append(s.text, i.Key, ' ')
+		s.text = append(append(s.text, "--key "...), i.Key, ' ')
 	}
-	s.add(i.ID, " ")
-	s.text = appendText(s.text, i.Label)
-	s.add("\n")
+	s.text = append(append(s.text, i.ID...), ' ')
+	s.text = append(appendText(s.text, i.Label), '\n')
 }
 
 // choose shows the menu. An iPXE without --retimeout refuses the first line and

@@ -65,38 +65,54 @@ func appendToken(dst []byte, s string) []byte {
 // appendText adds words to be shown, as the rest of a line. What can't be shown
 // as it is becomes a question mark: a label is worth less than a boot.
 func appendText(dst []byte, s string) []byte {
-	if isPlain(s) {
-		return append(dst, s...)
-	}
+	plain := 0 // what of s is still to be copied as it is
 	for i := range len(s) {
-		c := s[i]
-		switch {
-		case c < ' ' || c == 0x7f || c == '$':
-			c = '?'
-		case (c == '#' || c == '|' || c == '&' || c == ';') && (i == 0 || s[i-1] == ' '):
-			dst = append(dst, nothing...)
-		case c == ' ' && (i == 0 || i == len(s)-1 || s[i+1] == ' '):
-			// iPXE joins the words of a text with single spaces.
-			dst = append(dst, spaceSetting...)
+		if !special[s[i]] {
 			continue
 		}
-		dst = append(dst, c)
-	}
-	if s != "" && s[len(s)-1] == '\\' {
-		dst = append(dst, nothing...)
-	}
-	return dst
-}
-
-// isPlain reports whether words can be shown as they are, as most can.
-func isPlain(s string) bool {
-	for i := range len(s) {
-		switch c := s[i]; {
-		case c < ' ' || c == 0x7f, strings.IndexByte("$#|&;\\", c) >= 0:
-			return false
-		case c == ' ' && (i == 0 || i == len(s)-1 || s[i+1] == ' '):
-			return false
+		shown, as := showSpecial(s, i)
+		if as == "" {
+			continue
+		}
+		dst = append(append(dst, s[plain:i]...), as...)
+		plain = i + 1
+		if shown {
+			plain = i
 		}
 	}
-	return true
+	return append(dst, s[plain:]...)
+}
+
+// special marks the bytes that showSpecial looks at.
+var special = func() (t [256]bool) {
+	for c := range 0x20 {
+		t[c] = true
+	}
+	for _, c := range " $#|&;\\\x7f" {
+		t[c] = true
+	}
+	return t
+}()
+
+// showSpecial says what stands in a text for the byte at i, before it if shown,
+// else in its place; "" leaves it alone.
+func showSpecial(s string, i int) (shown bool, as string) {
+	switch s[i] {
+	case ' ':
+		// iPXE joins the words of a text with single spaces.
+		if i == 0 || i == len(s)-1 || s[i+1] == ' ' {
+			return false, spaceSetting
+		}
+	case '#', '|', '&', ';':
+		if i == 0 || s[i-1] == ' ' {
+			return true, nothing
+		}
+	case '\\':
+		if i == len(s)-1 {
+			return false, "\\" + nothing
+		}
+	default:
+		return false, "?"
+	}
+	return false, ""
 }

@@ -246,8 +246,11 @@ func TestBoot(t *testing.T) {
 		"latest": "lab/42", "current": "lab/41", "41": "lab/41", "lab/latest": "lab/42", "lab/42/exam": "lab/42/exam",
 		"latest/exam": "lab/42/exam", "srv/7": "srv/7", "local": "local", "shell": "shell", "reboot": "reboot", "poweroff": "poweroff",
 	} {
-		if plan, err := d.Boot(m, id); err != nil || plan.Entry.ID != want {
-			t.Errorf("%s boots %q, %v, want %s", id, plan.Entry.ID, err, want)
+		plan, err := d.Boot(m, id)
+		if err != nil {
+			t.Errorf("%s: %v", id, err)
+		} else if plan.Entry.ID != want {
+			t.Errorf("%s boots %q, want %s", id, plan.Entry.ID, want)
 		}
 	}
 	for id, want := range map[string]string{

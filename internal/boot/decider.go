@@ -36,7 +36,8 @@ type rules struct {
 	byMAC    map[machine.MAC]*Host
 	byUUID   map[machine.UUID]*Host
 	profiles map[string]*Profile
-	images   map[string]*Image
+	images   map[string]*Entry
+	offered  []*Entry // the images, in the policy's order
 	offers   sync.Map // profile name -> *offer
 }
 
@@ -54,7 +55,7 @@ func (d *Decider) SetPolicy(policy Policy) {
 		byMAC:    make(map[machine.MAC]*Host, len(policy.Hosts)),
 		byUUID:   make(map[machine.UUID]*Host, len(policy.Hosts)),
 		profiles: make(map[string]*Profile, len(policy.Profiles)),
-		images:   make(map[string]*Image, len(policy.Images)),
+		images:   make(map[string]*Entry, len(policy.Images)),
 	}
 	for i := range policy.Hosts {
 		host := &policy.Hosts[i]
@@ -70,7 +71,9 @@ func (d *Decider) SetPolicy(policy Policy) {
 		r.profiles[policy.Profiles[i].Name] = &policy.Profiles[i]
 	}
 	for i := range policy.Images {
-		r.images[policy.Images[i].Name] = &policy.Images[i]
+		entry := imageEntry(&policy.Images[i])
+		r.images[entry.ID] = entry
+		r.offered = append(r.offered, entry)
 	}
 	d.rules.Store(r)
 }
@@ -95,7 +98,12 @@ func (r *rules) host(m machine.Machine) *Host {
 }
 
 // Image is the image of that name, or nil.
-func (d *Decider) Image(name string) *Image { return d.rules.Load().images[name] }
+func (d *Decider) Image(name string) *Image {
+	if entry := d.rules.Load().images[name]; entry != nil {
+		return entry.Image
+	}
+	return nil
+}
 
 // subject is a machine together with what the rules say of it.
 type subject struct {

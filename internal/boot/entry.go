@@ -29,11 +29,11 @@ type Entry struct {
 // the generations change, because their labels cost more than all the rest.
 type offer struct {
 	generations []generation.Generation
-	entries     []Entry
+	entries     []*Entry
 }
 
 // offerOf gives the entries of a profile.
-func (d *Decider) offerOf(r *rules, profile string) []Entry {
+func (d *Decider) offerOf(r *rules, profile string) []*Entry {
 	generations := d.generations.Generations(profile)
 	if len(generations) == 0 {
 		return nil
@@ -48,19 +48,19 @@ func (d *Decider) offerOf(r *rules, profile string) []Entry {
 	return o.entries
 }
 
-func generationEntries(generations []generation.Generation) []Entry {
-	var entries []Entry
+func generationEntries(generations []generation.Generation) []*Entry {
+	var entries []*Entry
 	for i := range generations {
 		g := &generations[i]
 		id := fmt.Sprintf("%s/%d", g.Profile, g.Number)
-		e := Entry{ID: id, Label: generationLabel(g), Generation: g, System: &g.System, arch: machine.ArchOfNixSystem(g.System.System)}
+		e := &Entry{ID: id, Label: generationLabel(g), Generation: g, System: &g.System, arch: machine.ArchOfNixSystem(g.System.System)}
 		if i < 9 {
 			e.Key = byte('1' + i)
 		}
 		entries = append(entries, e)
 		for j := range g.Specialisations {
 			s := &g.Specialisations[j]
-			entries = append(entries, Entry{
+			entries = append(entries, &Entry{
 				ID: id + "/" + s.Name, Label: specialisationLabel(g, s),
 				Generation: g, System: &s.System, Specialisation: s.Name, arch: machine.ArchOfNixSystem(s.System.System),
 			})
@@ -98,17 +98,17 @@ func (e *Entry) fits(m machine.Machine) bool {
 	return true
 }
 
-func imageEntry(i *Image) Entry {
+func imageEntry(i *Image) *Entry {
 	label := i.Label
 	if label == "" {
 		label = i.Name
 	}
-	return Entry{ID: i.Name, Label: label, Kind: KindImage, Image: i}
+	return &Entry{ID: i.Name, Label: label, Kind: KindImage, Image: i}
 }
 
 var (
-	localEntry    = Entry{ID: "local", Label: "Local disk", Kind: KindLocal, Key: 'l'}
-	shellEntry    = Entry{ID: "shell", Label: "iPXE shell", Kind: KindShell, Key: 's'}
-	rebootEntry   = Entry{ID: "reboot", Label: "Reboot", Kind: KindReboot, Key: 'r'}
-	poweroffEntry = Entry{ID: "poweroff", Label: "Power off", Kind: KindPoweroff, Key: 'p'}
+	localEntry    = &Entry{ID: "local", Label: "Local disk", Kind: KindLocal, Key: 'l'}
+	shellEntry    = &Entry{ID: "shell", Label: "iPXE shell", Kind: KindShell, Key: 's'}
+	rebootEntry   = &Entry{ID: "reboot", Label: "Reboot", Kind: KindReboot, Key: 'r'}
+	poweroffEntry = &Entry{ID: "poweroff", Label: "Power off", Kind: KindPoweroff, Key: 'p'}
 )

@@ -16,8 +16,8 @@ type MenuPlan struct {
 	Direct    bool
 	Name      string // the host's name; "" for a machine without one
 	Title     string
-	Entries   []Entry // never empty, unless Refused; shared, not to be changed
-	Default   int     // index into Entries of the one that boots by itself
+	Entries   []*Entry // never empty, unless Refused; shared, not to be changed
+	Default   int      // index into Entries of the one that boots by itself
 	Timeout   time.Duration
 	OnFailure OnFailure
 	Rounds    int
@@ -37,7 +37,7 @@ func (d *Decider) Menu(m machine.Machine) MenuPlan {
 		plan.Refused, plan.Reason = true, `unknown machine, and [default] says action = "ignore"`
 		return plan
 	case ActionLocal:
-		plan.Direct, plan.Entries = true, []Entry{localEntry}
+		plan.Direct, plan.Entries = true, []*Entry{localEntry}
 		plan.Reason = `unknown machine, and [default] says action = "local"`
 		return plan
 	}
@@ -65,12 +65,12 @@ func (r *rules) planFor(s *subject) MenuPlan {
 
 // entriesFor lists what the machine can boot: its profile's generations (every
 // profile's when no rule gives it one), the images, and what needs no server.
-func (d *Decider) entriesFor(r *rules, s *subject) []Entry {
-	var offered []Entry
+func (d *Decider) entriesFor(r *rules, s *subject) []*Entry {
+	var offered []*Entry
 	if s.Profile != "" {
 		offered = d.offerOf(r, s.Profile)
 	}
-	entries := make([]Entry, 0, len(offered)+len(r.policy.Images)+4)
+	entries := make([]*Entry, 0, len(offered)+len(r.offered)+4)
 	entries = appendFitting(entries, offered, s.machine)
 	if s.Profile == "" {
 		for i := range r.policy.Profiles {
@@ -80,11 +80,7 @@ func (d *Decider) entriesFor(r *rules, s *subject) []Entry {
 	if c := s.Choice; c != nil && c.Kind == KindGeneration && c.Profile != "" && s.Profile != "" && c.Profile != s.Profile {
 		entries = appendFitting(entries, d.offerOf(r, c.Profile), s.machine)
 	}
-	for i := range r.policy.Images {
-		if image := &r.policy.Images[i]; image.Fits(s.machine) {
-			entries = append(entries, imageEntry(image))
-		}
-	}
+	entries = appendFitting(entries, r.offered, s.machine)
 	entries = append(entries, localEntry)
 	if r.policy.Menu.Shell {
 		entries = append(entries, shellEntry)
@@ -92,10 +88,10 @@ func (d *Decider) entriesFor(r *rules, s *subject) []Entry {
 	return append(entries, rebootEntry, poweroffEntry)
 }
 
-func appendFitting(entries, offered []Entry, m machine.Machine) []Entry {
-	for i := range offered {
-		if offered[i].fits(m) {
-			entries = append(entries, offered[i])
+func appendFitting(entries, offered []*Entry, m machine.Machine) []*Entry {
+	for _, e := range offered {
+		if e.fits(m) {
+			entries = append(entries, e)
 		}
 	}
 	return entries
@@ -104,7 +100,7 @@ func appendFitting(entries, offered []Entry, m machine.Machine) []Entry {
 // defaultOf finds the entry that boots by itself. A default that is not on
 // offer (any more) falls back to the newest generation, and where there is
 // none, to the local disk: a menu always has a way on.
-func (s *subject) defaultOf(entries []Entry) (index int, fallback bool, why string) {
+func (s *subject) defaultOf(entries []*Entry) (index int, fallback bool, why string) {
 	wanted := Choice{}
 	if s.Choice != nil {
 		wanted = *s.Choice
@@ -128,9 +124,9 @@ func (s *subject) withProfile(c Choice) Choice {
 
 // find is the index of the entry that c names, or -1. A choice without a
 // profile takes the first profile in the menu.
-func find(entries []Entry, c Choice) int {
-	for i := range entries {
-		if entries[i].is(c) {
+func find(entries []*Entry, c Choice) int {
+	for i, e := range entries {
+		if e.is(c) {
 			return i
 		}
 	}
@@ -154,7 +150,7 @@ func (e *Entry) is(c Choice) bool {
 
 // BootPlan is how a machine boots one entry.
 type BootPlan struct {
-	Entry Entry
+	Entry *Entry // shared, not to be changed
 	// Args are the kernel arguments of the profile, the default, the group and
 	// the host, in this order; the generation's or image's own come before them.
 	Args []string
@@ -191,13 +187,11 @@ func (d *Decider) Boot(m machine.Machine, id string) (BootPlan, error) {
 	return plan, nil
 }
 
-func (d *Decider) entry(r *rules, c Choice) (Entry, bool) {
+func (d *Decider) entry(r *rules, c Choice) (*Entry, bool) {
 	switch c.Kind {
 	case KindImage:
-		if image := r.images[c.Image]; image != nil {
-			return imageEntry(image), true
-		}
-		return Entry{}, false
+		entry, ok := r.images[c.Image]
+		return entry, ok
 	case KindGeneration:
 		return d.generationEntry(r, c)
 	case KindLocal:
@@ -210,7 +204,7 @@ func (d *Decider) entry(r *rules, c Choice) (Entry, bool) {
 	return poweroffEntry, true
 }
 
-func (d *Decider) generationEntry(r *rules, c Choice) (Entry, bool) {
+func (d *Decider) generationEntry(r *rules, c Choice) (*Entry, bool) {
 	for i := range r.policy.Profiles {
 		name := r.policy.Profiles[i].Name
 		if c.Profile != "" && c.Profile != name {
@@ -221,5 +215,5 @@ func (d *Decider) generationEntry(r *rules, c Choice) (Entry, bool) {
 			return entries[i], true
 		}
 	}
-	return Entry{}, false
+	return nil, false
 }

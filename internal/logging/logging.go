@@ -76,9 +76,13 @@ func (w *Writer) Write(line []byte) (int, error) {
 	for len(w.pending) > mostPending && !w.closed {
 		w.room.Wait()
 	}
+	// Whoever finds lines before its own knows that the writer is awake.
+	first := len(w.pending) == 0
 	w.pending = append(w.pending, line...)
 	w.mu.Unlock()
-	w.poke()
+	if first {
+		w.poke()
+	}
 	return len(line), nil
 }
 

@@ -4,6 +4,7 @@ import (
 	"net/http"
 	"net/url"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -14,7 +15,16 @@ import (
 
 // Render makes the script that answers a query. base is the address of the
 // boot side, as BaseURL makes it.
-func (s *Scripts) Render(q Query, base string) Script {
+func (s *Scripts) Render(q Query, base string) Script { return s.render(q, base, new(scratch)) }
+
+// scratch is memory that one script after another is made in: without it, a
+// thousand machines that ask for their menus keep the garbage collector busy.
+type scratch struct {
+	items []bootscript.Item
+	text  []byte
+}
+
+func (s *Scripts) render(q Query, base string, mem *scratch) Script {
 	m := q.Machine
 	if m.MAC.IsZero() && !m.UUID.IsKnown() {
 		return identify(base)
@@ -33,8 +43,10 @@ func (s *Scripts) Render(q Query, base string) Script {
 		script.Kind, script.Text = "boot", local.Render()
 		return script
 	}
-	menu := menuOf(&plan, m, base, self)
-	script.Text = menu.Render()
+	menu := menuOf(&plan, m, base, self, mem.items[:0])
+	mem.items = menu.Items
+	mem.text = menu.AppendTo(mem.text[:0])
+	script.Text = mem.text
 	return script
 }
 
@@ -91,12 +103,12 @@ func fallback(p *boot.MenuPlan, self string) bootscript.Fallback {
 	}
 }
 
-func menuOf(p *boot.MenuPlan, m machine.Machine, base, self string) *bootscript.Menu {
+func menuOf(p *boot.MenuPlan, m machine.Machine, base, self string, items []bootscript.Item) *bootscript.Menu {
 	menu := &bootscript.Menu{
 		Title:    p.Title,
 		Machine:  p.Name,
 		Server:   strings.TrimPrefix(base, "http://"),
-		Items:    make([]bootscript.Item, 0, len(p.Entries)+2),
+		Items:    slices.Grow(items, len(p.Entries)+2),
 		Default:  escapeID(p.Entries[p.Default].ID),
 		Timeout:  p.Timeout,
 		Entry:    self + "&entry=",
@@ -108,8 +120,7 @@ func menuOf(p *boot.MenuPlan, m machine.Machine, base, self string) *bootscript.
 	if m.Addr.IsValid() {
 		menu.Address = m.Addr.String()
 	}
-	for i := range p.Entries {
-		e := &p.Entries[i]
+	for i, e := range p.Entries {
 		if i > 0 && p.Entries[i-1].Kind != e.Kind && e.Kind <= boot.KindLocal {
 			menu.Items = append(menu.Items, bootscript.Item{Heading: true})
 		}
@@ -121,7 +132,7 @@ func menuOf(p *boot.MenuPlan, m machine.Machine, base, self string) *bootscript.
 // escapeID makes an entry's ID fit for a query. The names of specialisations
 // may hold +, ? and = (Nix's store names); slashes are fine as they are.
 func escapeID(id string) string {
-	if !strings.ContainsAny(id, "+?=") {
+	if strings.IndexByte(id, '+') < 0 && strings.IndexByte(id, '?') < 0 && strings.IndexByte(id, '=') < 0 {
 		return id
 	}
 	return strings.ReplaceAll(url.QueryEscape(id), "%2F", "/")
@@ -174,7 +185,7 @@ func (s *Scripts) boot(q Query, base, self string) Script {
 const initrdName = "initrd"
 
 func generationBoot(p *boot.BootPlan, m machine.Machine, base string, fall bootscript.Fallback) *bootscript.Boot {
-	e := &p.Entry
+	e := p.Entry
 	files := base + "/generation/" + e.Generation.Profile + "/" + strconv.Itoa(e.Generation.Number) + "/"
 	if e.Specialisation != "" {
 		files += url.PathEscape(e.Specialisation) + "/"

@@ -32,7 +32,15 @@ func NewBootHandler(scripts *Scripts, files Files, healthy func() error) http.Ha
 	get("/loader/{name}", files.Loader)
 	get("/loader/{machine}/{name}", files.Loader)
 	get("/healthz", health(healthy))
+	r.MethodNotAllowedHandler = http.HandlerFunc(methodNotAllowed)
 	return cleanPath(r)
+}
+
+// methodNotAllowed names the methods that every route has, as RFC 9110 section
+// 15.5.6 asks for.
+func methodNotAllowed(w http.ResponseWriter, _ *http.Request) {
+	w.Header().Set("Allow", "GET, HEAD")
+	http.Error(w, "only GET and HEAD are answered here", http.StatusMethodNotAllowed)
 }
 
 // NewAdminHandler makes the handler of the admin side.
@@ -40,6 +48,7 @@ func NewAdminHandler(metrics http.Handler, healthy func() error) http.Handler {
 	r := mux.NewRouter()
 	r.Handle("/metrics", metrics).Methods(http.MethodGet, http.MethodHead)
 	r.HandleFunc("/healthz", health(healthy)).Methods(http.MethodGet, http.MethodHead)
+	r.MethodNotAllowedHandler = http.HandlerFunc(methodNotAllowed)
 	return r
 }
 

@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"net/netip"
 	"strconv"
+	"sync"
 
 	"ravenboot/internal/boot"
 	"ravenboot/internal/machine"
@@ -37,6 +38,7 @@ type Scripts struct {
 	decider Decider
 	config  ScriptsConfig
 	log     *slog.Logger
+	scratch sync.Pool
 }
 
 // NewScripts makes a Scripts.
@@ -44,7 +46,7 @@ func NewScripts(decider Decider, config ScriptsConfig, log *slog.Logger) *Script
 	if config.Observe == nil {
 		config.Observe = func(string, string) {}
 	}
-	return &Scripts{decider: decider, config: config, log: log}
+	return &Scripts{decider: decider, config: config, log: log, scratch: sync.Pool{New: func() any { return new(scratch) }}}
 }
 
 // Script is a rendered script and what is to be said of it.
@@ -83,11 +85,13 @@ func (s *Scripts) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	from, _ := netip.ParseAddrPort(r.RemoteAddr)
 	base := s.baseURL(r)
 	query, err := ParseQuery(r.URL.Query(), from.Addr())
+	mem := s.scratch.Get().(*scratch)
+	defer s.scratch.Put(mem)
 	var script Script
 	if err != nil {
 		script = badQuery(err, base)
 	} else {
-		script = s.Render(query, base)
+		script = s.render(query, base, mem)
 	}
 	header := w.Header()
 	header.Set("Content-Type", "text/plain; charset=utf-8")

@@ -23,11 +23,11 @@ type Server struct {
 	ready    chan struct{}
 }
 
-// Time-outs against clients that hold connections and send nothing. Downloads
-// have deadlines of their own, which move with their progress, so there is no
-// WriteTimeout.
+// Time-outs against clients that hold connections and send nothing, or read
+// nothing. Downloads set deadlines of their own, which move with their progress.
 const (
 	readHeaderTimeout = 10 * time.Second
+	writeTimeout      = time.Minute
 	idleTimeout       = 2 * time.Minute
 	mostHeader        = 16 << 10 // bytes
 	drainTime         = 10 * time.Second
@@ -42,6 +42,7 @@ func NewServer(name, addr string, listener net.Listener, handler http.Handler, l
 			Handler:           handler,
 			ReadHeaderTimeout: readHeaderTimeout,
 			ReadTimeout:       readHeaderTimeout,
+			WriteTimeout:      writeTimeout,
 			IdleTimeout:       idleTimeout,
 			MaxHeaderBytes:    mostHeader,
 			ErrorLog:          slog.NewLogLogger(log.Handler(), slog.LevelDebug),

@@ -279,8 +279,9 @@ func BenchmarkScript(b *testing.B) {
 	for name, entry := range map[string]string{"menu": "", "boot": "lab/55"} {
 		b.Run(name, func(b *testing.B) {
 			b.ReportAllocs()
+			var mem scratch
 			for b.Loop() {
-				if script := s.Render(Query{Machine: m, Entry: entry}, "http://192.0.2.10"); script.Status != 200 {
+				if script := s.render(Query{Machine: m, Entry: entry}, "http://192.0.2.10", &mem); script.Status != 200 {
 					b.Fatal(script.Reason)
 				}
 			}
