@@ -7,6 +7,7 @@ import (
 	"net"
 	"os"
 	"sync"
+	"sync/atomic"
 )
 
 // frameSize holds an Ethernet frame of the segment's MTU with room to spare.
@@ -28,14 +29,15 @@ func (l *Lab) lossyLink(id, tap, socket string, loss float64) string {
 	l.check(err)
 
 	var running sync.WaitGroup
+	var lost atomic.Int64
 	running.Go(func() {
-		carry(loss, card, func(frame []byte) error {
+		carry(loss, &lost, card, func(frame []byte) error {
 			_, err := network.Write(frame)
 			return err
 		})
 	})
 	running.Go(func() {
-		carry(loss, network, func(frame []byte) error {
+		carry(loss, &lost, network, func(frame []byte) error {
 			_, err := card.WriteToUnix(frame, &net.UnixAddr{Name: theirs, Net: "unixgram"})
 			if err != nil && !errors.Is(err, net.ErrClosed) {
 				return nil // the machine is not up yet, or is off: a loose cable
@@ -47,13 +49,18 @@ func (l *Lab) lossyLink(id, tap, socket string, loss float64) string {
 		card.Close()
 		network.Close()
 		running.Wait()
+		l.t.Logf("%s lost %d frames", id, lost.Load())
+		if lost.Load() == 0 {
+			l.t.Errorf("a link that loses %.0f %% of the frames has lost none", 100*loss)
+		}
 	})
 	return "dgram,id=" + id + ",local.type=unix,local.path=" + theirs + ",remote.type=unix,remote.path=" + ours
 }
 
-// carry hands on what arrives until one side is closed. The seed is fixed, but
+// carry hands on what arrives until one side is closed, and counts what it
+// loses. The seed is fixed, but
 // which frames are lost still depends on how the two ends interleave.
-func carry(loss float64, from io.Reader, to func([]byte) error) {
+func carry(loss float64, lost *atomic.Int64, from io.Reader, to func([]byte) error) {
 	dice := rand.New(rand.NewPCG(2131, 1350))
 	frame := make([]byte, frameSize)
 	for {
@@ -62,6 +69,7 @@ func carry(loss float64, from io.Reader, to func([]byte) error) {
 			return
 		}
 		if dice.Float64() < loss {
+			lost.Add(1)
 			continue
 		}
 		if to(frame[:n]) != nil {
