@@ -11,7 +11,7 @@ RUN_PACKAGES   := linux-image-cloud-amd64 busybox-static cpio kmod curl ipxe
 # Whole boots, and the programs of others that judge us.
 TEST_PACKAGES  := $(RUN_PACKAGES) $(QEMU) gcc libc6-dev git \
 	qemu-system-arm qemu-efi-aarch64 ovmf nix-bin iproute2 util-linux squashfs-tools e2fsprogs iputils-ping \
-	dnsmasq-base isc-dhcp-client isc-dhcp-relay isc-dhcp-server kea-dhcp4-server udhcpc atftp tcpdump systemd strace
+	dnsmasq-base isc-dhcp-client isc-dhcp-relay isc-dhcp-server kea-dhcp4-server udhcpc atftp iptables tcpdump systemd strace
 # The peers that the figures in docs/performance.md are beside.
 BENCH_PACKAGES := $(TEST_PACKAGES) nginx-light tftpd-hpa wrk
 
