@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io/fs"
 	"log/slog"
+	"net/http"
 	"net/http/httptest"
 	"os"
 	"os/exec"
@@ -145,6 +146,8 @@ type served struct {
 	url   string
 	offer *offer
 	stop  func()
+	// before may wrap a request's answer; set before the first request.
+	before func(http.ResponseWriter, *http.Request) http.ResponseWriter
 }
 
 func (s *nixStore) config(t testing.TB) Config {
@@ -159,7 +162,12 @@ func serve(t testing.TB, config Config, log *slog.Logger, toplevels ...string) *
 		t.Fatal(err)
 	}
 	s.poll, s.retryMin = 10*time.Millisecond, 10*time.Millisecond
-	server := httptest.NewServer(s.Cache)
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if s.before != nil {
+			w = s.before(w, r)
+		}
+		s.ServeHTTP(w, r)
+	}))
 	s.url = server.URL
 	ctx, cancel := context.WithCancel(context.Background())
 	ran := make(chan error, 1)
@@ -221,10 +229,8 @@ func (c client) url() string { return "local?store=" + c.store() + "&root=" + c.
 func (c client) nix(key string, argv ...string) (string, error) {
 	argv = append(argv, "--option", "trusted-public-keys", key, "--option", "narinfo-cache-negative-ttl", "0",
 		"--option", "narinfo-cache-positive-ttl", "0", "--option", "build-users-group", "",
-		"--option", "experimental-features", "nix-command", "--option", "download-attempts", "1")
-	cmd := *c.nixStore
-	cmd.dir = c.dir
-	return cmd.try(argv...)
+		"--option", "experimental-features", "nix-command")
+	return c.try(argv...)
 }
 
 // verify says whether the client's store holds these paths, whole.
@@ -294,5 +300,57 @@ func TestNixFetchesFromCache(t *testing.T) {
 				}
 			})
 		})
+	}
+}
+
+// cutWriter breaks the connection after so many bytes.
+type cutWriter struct {
+	http.ResponseWriter
+	left int
+}
+
+func (w *cutWriter) Write(p []byte) (int, error) {
+	if len(p) < w.left {
+		w.left -= len(p)
+		return w.ResponseWriter.Write(p)
+	}
+	if _, err := w.ResponseWriter.Write(p[:w.left]); err != nil {
+		return 0, err
+	}
+	_ = http.NewResponseController(w.ResponseWriter).Flush()
+	panic(http.ErrAbortHandler)
+}
+
+// Nix goes on where the connection was lost, because NARs have ranges.
+func TestNixResumes(t *testing.T) {
+	store := newNixStore(t)
+	toplevel := store.build(t, "lab", "first", 1)
+	closure := store.closure(t, toplevel)
+	s := serve(t, store.config(t), slog.New(slog.DiscardHandler), toplevel)
+	var mu sync.Mutex
+	var cut, resumed int
+	s.before = func(w http.ResponseWriter, r *http.Request) http.ResponseWriter {
+		mu.Lock()
+		defer mu.Unlock()
+		if r.Header.Get("Range") != "" {
+			resumed++
+			return w
+		}
+		if r.Method == http.MethodGet && strings.HasPrefix(r.URL.Path, "/nar/") {
+			cut++
+			return &cutWriter{w, 500}
+		}
+		return w
+	}
+	s.await(t, closure...)
+	c := store.client(t)
+	if _, err := c.nix(s.PublicKey(), "nix", "copy", "--from", s.url, "--to", c.url(), toplevel); err != nil {
+		t.Fatal(err)
+	}
+	c.verify(t, closure...)
+	mu.Lock()
+	defer mu.Unlock()
+	if cut == 0 || resumed == 0 {
+		t.Errorf("%d transfers were cut, %d resumed", cut, resumed)
 	}
 }
