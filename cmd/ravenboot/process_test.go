@@ -37,8 +37,7 @@ func serveDir(t *testing.T, config string) string {
 		t.Fatal(err)
 	}
 	write(filepath.Join(toplevel, "kernel"), "a kernel")
-	write(filepath.Join(toplevel, "boot.json"), `{"org.nixos.bootspec.v1": {"system": "x86_64-linux", "label": "Story",
-		"kernelParams": [], "init": "/nix/store/x/init", "toplevel": "/nix/store/x", "kernel": "/k"}}`)
+	write(filepath.Join(toplevel, "boot.json"), bootspec)
 	write(filepath.Join(dir, "lab.toml"), config+`
 [[profile]]
 name = "lab"
@@ -46,6 +45,10 @@ path = "profiles/lab"
 `)
 	return dir
 }
+
+// bootspec is a generation's boot.json.
+const bootspec = `{"org.nixos.bootspec.v1": {"system": "x86_64-linux", "label": "Story",
+	"kernelParams": [], "init": "/nix/store/x/init", "toplevel": "/nix/store/x", "kernel": "/k"}}`
 
 // startServe starts the server in dir; change may alter the command first.
 func startServe(t *testing.T, dir string, change func(*exec.Cmd)) *process {
