@@ -26,16 +26,14 @@ var serveCommand = command{
 }
 
 func serve(ctx context.Context, c *invocation) error {
-	cfg, err := config.Load(c.configFile)
+	watcher := config.NewWatcher(c.configFile, discard)
+	cfg, err := watcher.Load()
 	if err != nil {
 		return err
 	}
 	log, out := logging.New(c.stderr, logging.Config{Level: cfg.Log.Level, Format: cfg.Log.Format})
 	defer out.Close()
-	watcher := config.NewWatcher(c.configFile, log)
-	if cfg, err = watcher.Load(); err != nil {
-		return err
-	}
+	watcher.LogTo(log)
 	for _, warning := range cfg.Warnings {
 		log.Warn("configuration", "step", "config", "outcome", "doubtful", "reason", warning)
 	}

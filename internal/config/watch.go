@@ -43,6 +43,10 @@ func NewWatcher(path string, log *slog.Logger) *Watcher {
 	}
 }
 
+// LogTo changes where the watcher logs to, between Load and Run: how to log is
+// one of the things that the file says.
+func (w *Watcher) LogTo(log *slog.Logger) { w.log = log }
+
 // Load is the function Load, and remembers what it read, so that a change
 // between Load and Run isn't missed.
 func (w *Watcher) Load() (*Config, error) {
