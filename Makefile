@@ -8,14 +8,16 @@ QEMU    := qemu-system-x86 ipxe-qemu seabios
 
 # The demonstration: a kernel, an initrd that says what it was given, loaders.
 RUN_PACKAGES   := linux-image-cloud-amd64 busybox-static cpio kmod curl ipxe
+# One machine in a network of its own.
+LAB_PACKAGES   := $(RUN_PACKAGES) $(QEMU) iproute2 util-linux
 # Whole boots, and the programs of others that judge us.
-TEST_PACKAGES  := $(RUN_PACKAGES) $(QEMU) gcc libc6-dev git \
-	qemu-system-arm qemu-efi-aarch64 ovmf nix-bin iproute2 util-linux squashfs-tools e2fsprogs iputils-ping \
+TEST_PACKAGES  := $(LAB_PACKAGES) gcc libc6-dev git \
+	qemu-system-arm qemu-efi-aarch64 ovmf nix-bin squashfs-tools e2fsprogs iputils-ping \
 	dnsmasq-base isc-dhcp-client isc-dhcp-relay isc-dhcp-server kea-dhcp4-server udhcpc atftp iptables tcpdump systemd strace
 # The peers that the figures in docs/performance.md are beside.
 BENCH_PACKAGES := $(TEST_PACKAGES) nginx-light tftpd-hpa wrk
 
-.PHONY: build run test check unit boots lab bench packages-run packages-test packages-bench clean
+.PHONY: build run test check unit boots lab bench packages-run packages-lab packages-test packages-bench clean
 
 build:
 	$(GO) build -trimpath -o $(BIN) ./cmd/ravenboot
@@ -44,16 +46,19 @@ boots: build .cache/loaders/trixie .cache/loaders/sid
 .cache/loaders/%:
 	integration/fetch-loaders.sh $* $@
 
-lab: packages-test build
+lab: packages-lab build
 	scripts/demo.sh $(DEMO)
 	scripts/as-root.sh scripts/lab.sh $(BIN) $(DEMO)
 
 bench: packages-bench build
-	$(GO) test -run '^$$' -bench . -benchmem ./bootscript ./dhcp/... ./internal/boot ./internal/generation ./internal/web
+	$(GO) test -run '^$$' -bench . -benchmem ./bootscript ./cmd/ravenboot ./dhcp/... ./internal/boot ./internal/generation ./internal/web
 	scripts/as-root.sh $(GO) run ./integration/bench -ravenboot $(CURDIR)/$(BIN)
 
 packages-run:
 	@scripts/packages.sh $(RUN_PACKAGES)
+
+packages-lab:
+	@scripts/packages.sh $(LAB_PACKAGES)
 
 packages-test:
 	@scripts/packages.sh $(TEST_PACKAGES)

@@ -39,7 +39,7 @@ trap 'kill $pid 2>/dev/null; wait $pid 2>/dev/null; echo "the server'\''s log: $
 tries=0
 until curl -fs http://192.0.2.10/healthz >/dev/null; do
 	tries=$((tries + 1))
-	if [ $tries -gt 50 ] || ! kill -0 $pid 2>/dev/null; then
+	if [ $tries -gt 100 ] || ! kill -0 $pid 2>/dev/null; then
 		cat "$log" >&2
 		exit 1
 	fi

@@ -3,6 +3,11 @@
 # starting the services that some of them bring.
 set -eu
 
+if ! command -v dpkg-query >/dev/null; then
+	echo "this is no Debian; install what brings the same programs as these packages, and run the make targets' lines by hand: $*" >&2
+	exit 1
+fi
+
 missing=
 for package in "$@"; do
 	status=$(dpkg-query -W -f '${db:Status-Status}' "$package" 2>/dev/null || true)
