@@ -85,7 +85,7 @@ Serving two generations of a demonstration. Try, in another terminal:
   curl 'http://127.0.0.1:8080/boot.ipxe?mac=52:54:00:12:34:56'
   curl 'http://127.0.0.1:8080/boot.ipxe?mac=52:54:00:12:34:56&entry=lab/2'
   curl -I http://127.0.0.1:8080/generation/lab/2/kernel
-  curl -s tftp://127.0.0.1:6969/undionly.kpxe -o /tmp/undionly.kpxe
+  curl -s tftp://127.0.0.1:6969/undionly.kpxe | wc -c
   curl http://127.0.0.1:9080/metrics
   bin/ravenboot script -config $dir/ravenboot.toml -mac 52:54:00:12:34:56
   bin/ravenboot generations -config $dir/ravenboot.toml
