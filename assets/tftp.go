@@ -86,6 +86,13 @@ func (t *TFTP) Run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	server, err := lockstep.New(conn, lockstep.Config{
+		BlockSize: t.config.BlockSize, SinglePort: t.config.SinglePort, MaxTransfers: t.config.MaxTransfers,
+	}, t)
+	if err != nil {
+		conn.Close()
+		return fmt.Errorf("tftp: %w", err)
+	}
 	t.conn, t.ctx = conn, ctx
 	t.text = newTextServer(t.openText)
 	ctx, cancel := context.WithCancel(ctx)
@@ -93,9 +100,7 @@ func (t *TFTP) Run(ctx context.Context) error {
 	context.AfterFunc(ctx, t.text.shutdown)
 	go t.text.serve()
 	close(t.ready)
-	return lockstep.Serve(ctx, conn, lockstep.Config{
-		BlockSize: t.config.BlockSize, SinglePort: t.config.SinglePort, MaxTransfers: t.config.MaxTransfers,
-	}, t)
+	return server.Serve(ctx)
 }
 
 func (t *TFTP) open() (*net.UDPConn, error) {

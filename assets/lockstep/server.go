@@ -66,17 +66,23 @@ type Server struct {
 	stopped bool
 }
 
-// Serve answers requests until ctx ends, and closes conn.
-func Serve(ctx context.Context, conn *net.UDPConn, config Config, handler Handler) error {
+// New makes a server that reads requests from conn. From then on the system
+// tells which address each is sent to; of one that came in before, nobody knows.
+func New(conn *net.UDPConn, config Config, handler Handler) (*Server, error) {
 	s := &Server{
-		config: config, handler: handler, ctx: ctx,
+		config: config, handler: handler,
 		slots: make(chan struct{}, config.MaxTransfers), lanes: map[netip.Addr]*lane{},
 	}
 	s.front = newLane(s, conn, true)
 	if err := s.front.wantDestination(); err != nil {
-		conn.Close()
-		return fmt.Errorf("asking for the address that requests are sent to: %w", err)
+		return nil, fmt.Errorf("asking for the address that requests are sent to: %w", err)
 	}
+	return s, nil
+}
+
+// Serve answers requests until ctx ends, and closes the server's socket.
+func (s *Server) Serve(ctx context.Context) error {
+	s.ctx = ctx
 	stop := context.AfterFunc(ctx, s.close)
 	defer stop()
 	err := s.front.run()

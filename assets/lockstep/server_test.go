@@ -89,7 +89,11 @@ func serve(t *testing.T, config Config, handler Handler) netip.AddrPort {
 	addr := conn.LocalAddr().(*net.UDPAddr).AddrPort()
 	ctx, cancel := context.WithCancel(context.Background())
 	ended := make(chan error, 1)
-	go func() { ended <- Serve(ctx, conn, config, handler) }()
+	server, err := New(conn, config, handler)
+	if err != nil {
+		t.Fatal(err)
+	}
+	go func() { ended <- server.Serve(ctx) }()
 	t.Cleanup(func() {
 		cancel()
 		select {
