@@ -47,6 +47,9 @@ func serve(ctx context.Context, c *invocation) error {
 
 // serveConfig runs the services until ctx ends or a signal comes.
 func serveConfig(ctx context.Context, cfg *config.Config, watcher *config.Watcher, log *slog.Logger) error {
+	// Where the log goes to may end, as journald does when it is updated. Go's
+	// default is to end with it.
+	signal.Ignore(syscall.SIGPIPE)
 	ctx, stopSignals := signal.NotifyContext(ctx, syscall.SIGTERM, syscall.SIGINT)
 	defer stopSignals()
 	hangup := make(chan os.Signal, 1)

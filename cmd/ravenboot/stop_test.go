@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"syscall"
@@ -102,6 +103,40 @@ func TestSecondSignalKills(t *testing.T) {
 	if strings.Contains(d.text(), "cut off") {
 		t.Error("the drain time had to run out")
 	}
+}
+
+// TestLogThatEnds: machines boot on when nobody reads the log any more.
+func TestLogThatEnds(t *testing.T) {
+	port := mustFreePort(t)
+	dir := serveDir(t, localServices(port, mustFreePort(t), mustFreePort(t)))
+	read, write, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer write.Close()
+	d := startServe(t, dir, func(c *exec.Cmd) { c.Stderr = write })
+	if _, err := read.Read(make([]byte, 1)); err != nil { // it has begun to log
+		t.Fatal(err)
+	}
+	read.Close()
+	script := fmt.Sprintf("http://127.0.0.1:%d/boot.ipxe?mac=52:54:00:12:34:56", port)
+	for deadline := time.Now().Add(patience); ; time.Sleep(20 * time.Millisecond) {
+		r, err := http.Get(script)
+		if err == nil {
+			r.Body.Close()
+			break
+		}
+		if time.Now().After(deadline) {
+			t.Fatal(err)
+		}
+	}
+	for range 20 { // each is a line that finds no reader
+		if got := fetch(t, script); !strings.HasPrefix(got, "#!ipxe\n") {
+			t.Fatalf("%q", got)
+		}
+		time.Sleep(5 * time.Millisecond)
+	}
+	d.stop()
 }
 
 func TestExitCodes(t *testing.T) {
