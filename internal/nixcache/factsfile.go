@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -39,19 +40,11 @@ type factsLine struct {
 
 // save writes what is known to a file, which is replaced whole.
 func (c *closures) save(file string) error {
-	var text bytes.Buffer
-	encoder := json.NewEncoder(&text)
-	err := encoder.Encode(factsHeader{factsVersion, c.store.dir})
-	for _, o := range c.known {
-		err = errors.Join(err, encoder.Encode(factsLine{
-			Path: o.base, NarHash: hex.EncodeToString(o.narHash[:]), NarSize: o.narSize,
-			Deriver: o.deriver, References: o.references, stamp: o.stamp,
-		}))
-	}
+	text, err := c.encode()
 	if err != nil {
 		return err
 	}
-	temporary, err := writeBeside(file, text.Bytes())
+	temporary, err := writeBeside(file, text)
 	if err != nil {
 		return err
 	}
@@ -60,6 +53,20 @@ func (c *closures) save(file string) error {
 	}
 	c.changed = false
 	return syncDir(filepath.Dir(file))
+}
+
+func (c *closures) encode() ([]byte, error) {
+	var text bytes.Buffer
+	encoder := json.NewEncoder(&text)
+	err := encoder.Encode(factsHeader{factsVersion, c.store.dir})
+	for _, base := range slices.Sorted(maps.Keys(c.known)) {
+		o := c.known[base]
+		err = errors.Join(err, encoder.Encode(factsLine{
+			Path: o.base, NarHash: hex.EncodeToString(o.narHash[:]), NarSize: o.narSize,
+			Deriver: o.deriver, References: o.references, stamp: o.stamp,
+		}))
+	}
+	return text.Bytes(), err
 }
 
 // load adds what save has written. A file that isn't there is no error, nor is
@@ -74,17 +81,24 @@ func (c *closures) load(file string) error {
 		return err
 	}
 	defer f.Close()
-	decoder := json.NewDecoder(bufio.NewReader(f))
+	if err := c.decode(bufio.NewReader(f)); err != nil {
+		return fmt.Errorf("%s: %w", file, err)
+	}
+	return nil
+}
+
+func (c *closures) decode(text io.Reader) error {
+	decoder := json.NewDecoder(text)
 	var header factsHeader
 	if err := decoder.Decode(&header); err != nil {
-		return fmt.Errorf("%s: %w", file, err)
+		return err
 	}
 	if header != (factsHeader{factsVersion, c.store.dir}) {
 		return nil
 	}
 	lines, err := readFacts(decoder)
 	if err != nil {
-		return fmt.Errorf("%s: %w", file, err)
+		return err
 	}
 	for _, line := range lines {
 		c.add(line.facts, line.stamp)

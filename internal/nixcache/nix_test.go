@@ -14,6 +14,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 )
@@ -117,6 +118,22 @@ func (s *nixStore) build(t testing.TB, name, salt string, packages int) string {
 		"--argstr", "name", name, "--argstr", "salt", salt, "--arg", "packages", fmt.Sprint(packages))
 }
 
+// wide makes a toplevel of many small texts, which needs no builder for each.
+func (s *nixStore) wide(t testing.TB, texts int) string {
+	t.Helper()
+	file := filepath.Join(s.dir, "wide.nix")
+	expression := fmt.Sprintf(`derivation {
+		name = "nixos-system-wide"; system = "x86_64-linux"; builder = "/bin/sh"; args = [ "-c" "cat $textsPath > $out" ];
+		PATH = "/usr/bin:/bin"; passAsFile = [ "texts" ];
+		texts = builtins.genList (n: builtins.toFile "text-${toString n}" "text ${toString n}") %d;
+	}`, texts)
+	if err := os.WriteFile(file, []byte(expression), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return s.run(t, "nix-build", "--no-out-link", file,
+		"--option", "sandbox", "false", "--option", "build-users-group", "", "--option", "substitute", "false")
+}
+
 func (s *nixStore) closure(t testing.TB, path string) []string {
 	t.Helper()
 	return strings.Fields(s.run(t, "nix-store", "-qR", path))
@@ -146,8 +163,6 @@ type served struct {
 	url   string
 	offer *offer
 	stop  func()
-	// before may wrap a request's answer; set before the first request.
-	before func(http.ResponseWriter, *http.Request) http.ResponseWriter
 }
 
 func (s *nixStore) config(t testing.TB) Config {
@@ -156,18 +171,19 @@ func (s *nixStore) config(t testing.TB) Config {
 
 func serve(t testing.TB, config Config, log *slog.Logger, toplevels ...string) *served {
 	t.Helper()
+	return serveBehind(t, func(c http.Handler) http.Handler { return c }, config, log, toplevels...)
+}
+
+// serveBehind serves through a handler of the test's.
+func serveBehind(t testing.TB, wrap func(http.Handler) http.Handler, config Config, log *slog.Logger, toplevels ...string) *served {
+	t.Helper()
 	s := &served{offer: &offer{toplevels: toplevels}}
 	var err error
 	if s.Cache, err = New(config, s.offer, log); err != nil {
 		t.Fatal(err)
 	}
 	s.poll, s.retryMin = 10*time.Millisecond, 10*time.Millisecond
-	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if s.before != nil {
-			w = s.before(w, r)
-		}
-		s.ServeHTTP(w, r)
-	}))
+	server := httptest.NewServer(wrap(s.Cache))
 	s.url = server.URL
 	ctx, cancel := context.WithCancel(context.Background())
 	ran := make(chan error, 1)
@@ -326,31 +342,27 @@ func TestNixResumes(t *testing.T) {
 	store := newNixStore(t)
 	toplevel := store.build(t, "lab", "first", 1)
 	closure := store.closure(t, toplevel)
-	s := serve(t, store.config(t), slog.New(slog.DiscardHandler), toplevel)
-	var mu sync.Mutex
-	var cut, resumed int
-	s.before = func(w http.ResponseWriter, r *http.Request) http.ResponseWriter {
-		mu.Lock()
-		defer mu.Unlock()
-		if r.Header.Get("Range") != "" {
-			resumed++
-			return w
-		}
-		if r.Method == http.MethodGet && strings.HasPrefix(r.URL.Path, "/nar/") {
-			cut++
-			return &cutWriter{w, 500}
-		}
-		return w
+	var cut, resumed atomic.Int64
+	cutting := func(cache http.Handler) http.Handler {
+		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			switch {
+			case r.Header.Get("Range") != "":
+				resumed.Add(1)
+			case r.Method == http.MethodGet && strings.HasPrefix(r.URL.Path, "/nar/"):
+				cut.Add(1)
+				w = &cutWriter{w, 500}
+			}
+			cache.ServeHTTP(w, r)
+		})
 	}
+	s := serveBehind(t, cutting, store.config(t), slog.New(slog.DiscardHandler), toplevel)
 	s.await(t, closure...)
 	c := store.client(t)
 	if _, err := c.nix(s.PublicKey(), "nix", "copy", "--from", s.url, "--to", c.url(), toplevel); err != nil {
 		t.Fatal(err)
 	}
 	c.verify(t, closure...)
-	mu.Lock()
-	defer mu.Unlock()
-	if cut == 0 || resumed == 0 {
-		t.Errorf("%d transfers were cut, %d resumed", cut, resumed)
+	if cut.Load() == 0 || resumed.Load() == 0 {
+		t.Errorf("%d transfers were cut, %d resumed", cut.Load(), resumed.Load())
 	}
 }

@@ -1,6 +1,7 @@
 package nixcache
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"io"
@@ -138,11 +139,11 @@ func FuzzFacts(f *testing.F) {
 			}
 			saved.add(one, stamp{uint64(i), int64(i)})
 		}
-		file := filepath.Join(t.TempDir(), FactsFile)
-		if err := saved.save(file); err != nil {
+		written, err := saved.encode()
+		if err != nil {
 			t.Fatal(err)
 		}
-		if err := loaded.load(file); err != nil {
+		if err := loaded.decode(bytes.NewReader(written)); err != nil {
 			t.Fatal(err)
 		}
 		if len(loaded.known) != len(saved.known) {

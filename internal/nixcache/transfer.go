@@ -13,7 +13,8 @@ import (
 )
 
 const (
-	// defaultTransfers keeps the memory of zstd encoders below 200 MB.
+	// defaultTransfers keeps the memory for transfers below 100 MB: a zstd encoder
+	// and a chunk take 1.4 MB.
 	defaultTransfers = 64
 	// defaultQueueTime is how long a request waits for its turn. Nix gives up
 	// after five answers of 503 within a few seconds, so waiting is better.
@@ -21,8 +22,8 @@ const (
 	// A transfer must make progress: a chunk in defaultStretchTime, or it is cut
 	// off, which frees the place of a machine that was switched off.
 	defaultStretchTime = time.Minute
-	// chunk is how much is read and sent at a time, in bytes. Above it, measured
-	// with a closure of small files, nothing is gained.
+	// chunk is how much is read and sent at a time, in bytes. With files of 4 kB
+	// it is about a third faster than io.Copy's 32 kB.
 	chunk = 256 << 10
 )
 

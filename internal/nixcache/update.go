@@ -42,6 +42,7 @@ type updater struct {
 	pause     time.Duration   // before the next try; 0 if nothing failed
 	retry     time.Time
 	started   bool
+	said      summary
 }
 
 func (c *Cache) newUpdater() *updater {
@@ -141,11 +142,23 @@ func (u *updater) save(objects map[string]*object) {
 	}
 }
 
+// summary is what is said of an update.
+type summary struct {
+	systems, paths int
+	bytes          int64
+}
+
+// announce says what is served, if that is news: what can't be served is tried
+// again every minute.
 func (u *updater) announce(objects map[string]*object, begun time.Time) {
-	var size int64
+	now := summary{systems: len(u.toplevels) - len(u.problems), paths: len(objects)}
 	for _, o := range objects {
-		size += o.narSize
+		now.bytes += o.narSize
 	}
-	u.log.Info("cache", "step", "closure", "outcome", "ready", "systems", len(u.toplevels)-len(u.problems),
-		"paths", len(objects), "bytes", size, "duration", time.Since(begun))
+	if now == u.said {
+		return
+	}
+	u.said = now
+	u.log.Info("cache", "step", "closure", "outcome", "ready", "systems", now.systems,
+		"paths", now.paths, "bytes", now.bytes, "duration", time.Since(begun))
 }
