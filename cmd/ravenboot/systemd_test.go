@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"io"
 	"net"
 	"os"
 	"os/exec"
@@ -69,12 +70,13 @@ func TestSocketsFromSystemd(t *testing.T) {
 	http, httpFile := listenTCP(t)
 	admin, adminFile := listenTCP(t)
 	tftpAddr, tftpFile := listenUDP(t)
-	d := startServe(t, dir, func(c *exec.Cmd) {
+	withSockets := func(c *exec.Cmd) {
 		// LISTEN_PID is the server's own, which only it can know.
 		c.Path, c.Args = "/bin/sh", []string{"sh", "-c", `LISTEN_PID=$$ exec "$@"`, "sh", c.Path, "serve", "-config", "lab.toml"}
 		c.Env = append(os.Environ(), "LISTEN_FDS=3", "LISTEN_FDNAMES=tftp:http:admin")
 		c.ExtraFiles = []*os.File{tftpFile, httpFile, adminFile}
-	})
+	}
+	d := startServe(t, dir, withSockets)
 	d.expect("http on " + http)
 	d.expect("admin on " + admin)
 	d.expect("tftp on " + tftpAddr)
@@ -102,6 +104,23 @@ func TestSocketsFromSystemd(t *testing.T) {
 		t.Errorf("autoexec.ipxe has no %s:\n%s", base, &autoexec)
 	}
 	d.stop()
+
+	// Who comes during a restart waits for its end.
+	early, err := net.Dial("tcp", http)
+	if err != nil {
+		t.Fatalf("between two servers: %v", err)
+	}
+	defer early.Close()
+	fmt.Fprint(early, "GET /boot.ipxe HTTP/1.0\r\n\r\n")
+	next := startServe(t, dir, withSockets)
+	if err := early.SetReadDeadline(time.Now().Add(patience)); err != nil {
+		t.Fatal(err)
+	}
+	if got, err := io.ReadAll(early); err != nil || !strings.Contains(string(got), "#!ipxe\n") {
+		t.Errorf("between two servers: %q, %v", got, err)
+	}
+	next.expect("dhcp off")
+	next.stop()
 }
 
 // TestSystemdSocketActivate has systemd's own tool hand over the sockets.
