@@ -370,6 +370,8 @@ func TestSlowClient(t *testing.T) {
 		t.Fatal(err)
 	}
 	l.seen.wait(t, "http kernel stalled", 1)
+	// Whoever reads may be slow for want of a processor.
+	l.files.stretchTime = time.Minute
 	if response, body := l.do(t, http.MethodGet, "/generation/lab/42/kernel", nil); response.StatusCode != http.StatusOK || len(body) != len(big) {
 		t.Errorf("after the stall: %s, %d bytes", response.Status, len(body))
 	}
@@ -379,7 +381,7 @@ func TestSlowClient(t *testing.T) {
 // any stretch; then the connection is used again, after the deadline.
 func TestSteadyClient(t *testing.T) {
 	l := newLab(t, FilesConfig{})
-	l.files.stretchTime = 500 * time.Millisecond
+	l.files.stretchTime = 2 * time.Second
 	const size = 24 << 20
 	if err := os.WriteFile(filepath.Join(l.dir, "store/linux/bzImage"), make([]byte, size), 0o644); err != nil {
 		t.Fatal(err)
@@ -391,7 +393,7 @@ func TestSteadyClient(t *testing.T) {
 	}
 	buf := make([]byte, 1<<20)
 	for n := 0; n < size; {
-		time.Sleep(40 * time.Millisecond)
+		time.Sleep(120 * time.Millisecond)
 		m, err := io.ReadFull(response.Body, buf)
 		if n += m; err != nil && n < size {
 			t.Fatalf("after %d bytes: %v", n, err)
