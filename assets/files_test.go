@@ -400,7 +400,7 @@ func TestSteadyClient(t *testing.T) {
 		}
 	}
 	response.Body.Close()
-	time.Sleep(600 * time.Millisecond)
+	time.Sleep(2500 * time.Millisecond)
 	response, err = client.Get(l.server.URL + "/loader/snponly.efi")
 	if err != nil {
 		t.Fatal(err)
