@@ -111,7 +111,7 @@ func TestIPXE(t *testing.T) {
 }
 
 // TestLoop hands a ROM's iPXE its loader again and again, as in ipxe#908: the
-// fourth exchange within a minute gets the script, and both of its packets do.
+// fourth exchange within two minutes gets the script, and both of its packets do.
 func TestLoop(t *testing.T) {
 	s, clock, log := loggedServer(t, testConfig(ModeProxy), boot.Policy{})
 	file := func(xid byte) string {
@@ -134,6 +134,23 @@ func TestLoop(t *testing.T) {
 	clock.t = clock.t.Add(2 * time.Minute)
 	if got := file(9); got != "undionly.kpxe" {
 		t.Errorf("two minutes later: %s, want the loader again", got)
+	}
+}
+
+// TestChainloadOnce has UEFI's own PXE load our iPXE under chainload "always":
+// this iPXE is the one that was wanted, and is not given another.
+func TestChainloadOnce(t *testing.T) {
+	policy := boot.Policy{Default: boot.Default{Settings: boot.Settings{Chainload: boot.ChainloadAlways}}}
+	s, clock, _ := loggedServer(t, testConfig(ModeProxy), policy)
+	first, _ := ask(t, s, broadcast(message(dhcpv4.MessageTypeDiscover, pxe(0, 7), dhcpv4.WithTransactionID(dhcpv4.TransactionID{1}))))
+	if got, want := first.BootFileName, "52-54-00-12-34-56/snponly.efi"; got != want {
+		t.Fatalf("UEFI PXE: %s, want %s", got, want)
+	}
+	clock.t = clock.t.Add(70 * time.Second) // a slow link
+	efi := ipxe([]byte{0x13, 1, 1, 0x27, 1, 1, 0x24, 1, 1})
+	again, _ := ask(t, s, broadcast(message(dhcpv4.MessageTypeDiscover, efi, with(optArch, 0, 7), dhcpv4.WithTransactionID(dhcpv4.TransactionID{2}))))
+	if got := again.BootFileName; !strings.HasSuffix(got, "/boot.ipxe") {
+		t.Errorf("the iPXE that it loaded: %s, want the script", got)
 	}
 }
 

@@ -142,14 +142,14 @@ func (x *exchange) bootFile() *bootFile {
 		x.start.Kind, x.start.Reason = boot.StartNothing, x.start.Reason+"; refused: "+err.Error()
 		return nil
 	}
-	if x.start.Kind == boot.StartLoader && x.start.Client.IPXE != nil && x.concludes() {
+	if x.start.Kind == boot.StartLoader && x.concludes() {
 		x.handed.record(mac, x.req.xid)
 	}
 	return file
 }
 
 // concludes reports whether the machine goes on with this answer: in mode server
-// with the one to its REQUEST. An iPXE that lost that and begins anew has not
+// with the one to its REQUEST. A machine that lost that and begins anew has not
 // been handed anything. A proxy hears of no REQUEST for certain.
 func (x *exchange) concludes() bool {
 	return x.Mode == ModeProxy || x.req.message != dhcpv4.MessageTypeDiscover

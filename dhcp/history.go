@@ -8,8 +8,8 @@ import (
 	"ravenboot/internal/machine"
 )
 
-// history is the loop detector's memory: the exchanges in which a machine's
-// iPXE was handed a loader. An exchange is known by its transaction id, which
+// history is the loop detector's memory: the exchanges in which a machine was
+// handed a loader, by its ROM or by an iPXE. An exchange is known by its transaction id, which
 // iPXE keeps from DISCOVER to REQUEST, so that both get the same answer.
 type history struct {
 	now    func() time.Time
@@ -24,9 +24,10 @@ type handedLoaders [4]struct {
 }
 
 // loopWindow is how far back the detector looks (boot.Request.Handed), and
-// mostHanded how many machines it remembers in that time.
+// mostHanded how many machines it remembers in that time. On a link that loses
+// one packet in twenty, a minute was seen to pass between a loader and its DHCP.
 const (
-	loopWindow = time.Minute
+	loopWindow = 2 * time.Minute
 	mostHanded = 4096
 )
 
@@ -34,8 +35,8 @@ func newHistory(now func() time.Time) *history {
 	return &history{now: now, recent: newRecent[handedLoaders](loopWindow, mostHanded)}
 }
 
-// others counts the exchanges but xid of the last minute that handed the
-// machine's iPXE a loader.
+// others counts the exchanges but xid within loopWindow that handed the machine
+// a loader.
 func (h *history) others(mac machine.MAC, xid dhcpv4.TransactionID) int {
 	now, n := h.now(), 0
 	for _, e := range h.recent.get(now, mac) {
@@ -46,7 +47,7 @@ func (h *history) others(mac machine.MAC, xid dhcpv4.TransactionID) int {
 	return n
 }
 
-// record notes that exchange xid hands the machine's iPXE a loader. It may be
+// record notes that exchange xid hands the machine a loader. It may be
 // told so again by each packet of the exchange.
 func (h *history) record(mac machine.MAC, xid dhcpv4.TransactionID) {
 	now := h.now()

@@ -12,8 +12,8 @@ type Request struct {
 	Machine machine.Machine
 	// Clients is what option 93 lists, in its order; at least one.
 	Clients []machine.Client
-	// Handed is how many other DHCP exchanges of the last minute gave this
-	// machine's iPXE a loader. It grows only when iPXE is handed iPXE.
+	// Handed is how many other DHCP exchanges of the last two minutes gave this
+	// machine a loader, whether its firmware asked or an iPXE.
 	Handed int
 }
 
@@ -42,9 +42,10 @@ func (k StartKind) String() string {
 	return [...]string{"refused", "loader", "script"}[k]
 }
 
-// handedOnceTooOften is the number of loaders handed to one machine's iPXE
-// within a minute that is taken for a loop (ipxe#908, ipxe#913). A boot of
-// ours needs one; a second may be a machine that was reset at once.
+// handedOnceTooOften is the number of loaders handed to one machine within two
+// minutes after which another iPXE is taken for a loop (ipxe#908, ipxe#913). A
+// boot of ours needs one, or two if its ROM is an iPXE that lacks something; a
+// third may be a machine that was reset at once.
 const handedOnceTooOften = 3
 
 // Start decides the boot file for a DHCP request.
@@ -78,13 +79,13 @@ func scriptForIPXE(c Chainload, x *machine.IPXE, handed int) (why string, direct
 	case c == ChainloadNever:
 		return `it is iPXE, and chainload = "never"`, true
 	case c == ChainloadAlways && handed > 0:
-		return `it is iPXE and was handed our loader within the last minute (chainload = "always")`, true
+		return `it is iPXE and was handed our loader within the last two minutes (chainload = "always")`, true
 	case c == ChainloadAlways:
 		return "", false
 	case able:
 		return "its iPXE has what boot scripts need", true
 	case handed >= handedOnceTooOften:
-		return fmt.Sprintf("loop: its iPXE was handed a loader %d times within a minute and comes back as an iPXE that lacks %s; "+
+		return fmt.Sprintf("loop: it was handed a loader %d times within two minutes and comes back as an iPXE that lacks %s; "+
 			"trying the script all the same. Check that the loader in [loaders] is a full iPXE build", handed, lacks), true
 	}
 	return "", false
