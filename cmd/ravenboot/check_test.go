@@ -63,13 +63,10 @@ mode = %q
 func TestCheckFindsOtherDHCPServers(t *testing.T) {
 	const subnet = "[[dhcp.subnet]]\nnetwork = \"192.0.2.0/24\"\nrange = [\"192.0.2.100\", \"192.0.2.110\"]\n"
 	type want struct{ subject, pattern string }
-	dnsmasq := func(more ...string) []string {
-		return append([]string{"dnsmasq", "--keep-in-foreground", "--conf-file=/dev/null", "--port=0",
-			"--leasefile-ro", "--log-facility=-", "--user=root", "--dhcp-range=192.0.2.50,192.0.2.60"}, more...)
-	}
+	dnsmasq := func(more ...string) []string { return append(more, "--dhcp-range=192.0.2.50,192.0.2.60") }
 	for _, row := range []struct {
 		name, mode, more string
-		other            []string
+		other            []string // options of a dnsmasq, nil for none
 		want             []want
 	}{
 		{"nobody, server", "server", subnet, nil, []want{
@@ -99,9 +96,7 @@ func TestCheckFindsOtherDHCPServers(t *testing.T) {
 			l := lab.New(t, 1)
 			l.Bridge("br1", "192.0.2.129/25")
 			if row.other != nil {
-				other := l.Start(l.Namespace, "other", row.other...)
-				other.ExpectLog(patience, "DHCP, IP range")
-				defer other.Stop()
+				l.Dnsmasq(l.Namespace, row.other...)
 				waitForOwner(t, l.Namespace)
 			}
 			lines, _ := checkIn(t, l.Namespace, fmt.Sprintf(checkedLab, l.Dir()+"/new/state", row.mode, row.more))
