@@ -182,7 +182,7 @@ func TestProxyBesideDnsmasq(t *testing.T) {
 	server.cable("lan0", other, "dns0", "192.0.2.2/24", nil)
 	server.cable("lan0", plain, "eth1", "", nil)
 	rom := newWired(t, server, "lan0")
-	dnsmasq := other.start("dnsmasq-base", "dnsmasq", "--keep-in-foreground", "--conf-file=/dev/null", "--user=root", "--group=root", "--port=0",
+	dnsmasq := other.start("dnsmasq-base", "dnsmasq", "--no-daemon", "--conf-file=/dev/null", "--user=root", "--group=root", "--port=0",
 		"--interface=dns0", "--bind-interfaces", "--dhcp-range=192.0.2.100,192.0.2.150,1h", "--no-ping", "--dhcp-authoritative",
 		"--dhcp-leasefile="+filepath.Join(t.TempDir(), "leases"), "--pid-file=", "--log-facility=-", "--log-dhcp")
 	waitFor(t, "dnsmasq", func() bool { return strings.Contains(dnsmasq.log.String(), "DHCP, sockets bound") })
