@@ -6,11 +6,13 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
-	"path/filepath"
 	"strconv"
 	"strings"
 	"time"
 )
+
+// manyLeases is more than any server grants in a turn.
+const manyLeases = 1 << 20
 
 // benchDORA leases addresses to 1,000 machines again and again, and to 10,000
 // new ones.
@@ -24,7 +26,7 @@ func benchDORA(b *bench) error {
 		machines, leases int
 		warm             bool
 	}{
-		{"DORA, 1,000 known machines, 64 outstanding", 1000, b.scaled(20000), true},
+		{"DORA, 1,000 known machines, 64 outstanding", 1000, manyLeases, true},
 		{"DORA, 10,000 new machines, 64 outstanding", 10000, 10000, false},
 	} {
 		server := func(name string, start func(dir string) (*process, error)) subject {
@@ -34,28 +36,31 @@ func benchDORA(b *bench) error {
 					return sample{}, err
 				}
 				defer p.stop()
-				if err := p.until(func() bool { _, err := b.load(relay, 1, 1); return err == nil }); err != nil {
+				if err := p.until(func() error { _, err := b.load(relay, 1, 1, time.Second); return err }); err != nil {
 					return sample{}, err
 				}
 				if work.warm {
-					if _, err := b.load(relay, work.machines, work.machines); err != nil {
+					if _, err := b.load(relay, work.machines, work.machines, patience); err != nil {
 						return sample{}, err
 					}
 				}
 				var done loadResult
 				s, err := p.measure(func() (int, time.Duration, error) {
 					var err error
-					done, err = b.load(relay, work.machines, work.leases)
-					return work.leases, done.Took, err
+					done, err = b.load(relay, work.machines, work.leases, b.turn())
+					return done.Leases, done.Took, err
 				})
 				s.p99 = float64(done.P99) / float64(time.Millisecond)
-				s.note = fmt.Sprintf("%d packets sent again, %d offers taken back in the last round", done.Resent, done.Refused)
+				if done.Resent+done.Refused > 0 {
+					fmt.Fprintf(os.Stderr, "%d packets sent again, %d offers taken back\n", done.Resent, done.Refused)
+				}
 				return s, err
 			}}
 		}
 		all, err := b.inTurn([]subject{
 			server("ravenboot", func(dir string) (*process, error) { return b.ravenbootDHCP(near, dir) }),
-			server("Kea, memfile", func(dir string) (*process, error) { return b.kea(near, dir) }),
+			server("Kea, memfile", func(dir string) (*process, error) { return b.kea(near, dir, false) }),
+			server("Kea, multi-threaded", func(dir string) (*process, error) { return b.kea(near, dir, true) }),
 			server("dnsmasq", func(dir string) (*process, error) { return b.dnsmasq(near, dir) }),
 		})
 		if err != nil {
@@ -66,55 +71,18 @@ func benchDORA(b *bench) error {
 	return nil
 }
 
-func (b *bench) ravenbootDHCP(space, dir string) (*process, error) {
-	config, err := b.lab(1, 80, fmt.Sprintf(`[server]
-interface = "eth0"
-state_dir = %q
-[dhcp]
-mode = "server"
-[[dhcp.subnet]]
-network = %q
-range = [%q, %q]
-lease = "1h"
-[tftp]
-listen = ""
-`, filepath.Join(dir, "state"), dhcpNetwork, firstAddr, lastAddr))
-	if err != nil {
-		return nil, err
-	}
-	return b.serve(space, config)
-}
-
-func (b *bench) kea(space, dir string) (*process, error) {
-	config, err := write(dir, "kea.json", fmt.Sprintf(`{"Dhcp4": {
- "interfaces-config": {"interfaces": ["eth0"], "dhcp-socket-type": "udp"},
- "lease-database": {"type": "memfile", "persist": true, "name": "%s/leases.csv", "lfc-interval": 0},
- "valid-lifetime": 3600,
- "subnet4": [{"id": 1, "subnet": "%s", "pools": [{"pool": "%s - %s"}]}],
- "loggers": [{"name": "kea-dhcp4", "severity": "WARN", "output_options": [{"output": "stdout"}]}]}}`,
-		dir, dhcpNetwork, firstAddr, lastAddr))
-	if err != nil {
-		return nil, err
-	}
-	return b.start(space, "kea-dhcp4", "-c", config)
-}
-
-func (b *bench) dnsmasq(space, dir string) (*process, error) {
-	return b.start(space, "dnsmasq", "--no-daemon", "--conf-file=/dev/null", "--port=0", "--pid-file=", "--user=root", "--group=root",
-		"--dhcp-range="+firstAddr+","+lastAddr+",1h", "--dhcp-lease-max=30000", "--dhcp-authoritative", "--no-ping", "--quiet-dhcp",
-		"--dhcp-leasefile="+dir+"/leases")
-}
-
 // loadResult is what load-dora prints.
 type loadResult struct {
+	Leases          int
 	Took, P99       time.Duration
 	Resent, Refused int
 }
 
-// load gets n leases for machines, in the relay's namespace.
-func (b *bench) load(space string, machines, n int) (loadResult, error) {
+// load gets n leases for machines, fewer if that lasts too long, in the relay's
+// namespace.
+func (b *bench) load(space string, machines, n int, lasts time.Duration) (loadResult, error) {
 	var r loadResult
-	command := exec.Command("ip", "netns", "exec", space, b.self, "load-dora", strconv.Itoa(machines), strconv.Itoa(n))
+	command := exec.Command("ip", "netns", "exec", space, b.self, "load-dora", strconv.Itoa(machines), strconv.Itoa(n), lasts.String())
 	var stderr strings.Builder
 	command.Stderr = &stderr
 	out, err := command.Output()
@@ -124,7 +92,7 @@ func (b *bench) load(space string, machines, n int) (loadResult, error) {
 	return r, json.Unmarshal(out, &r)
 }
 
-// loadDORA MACHINES LEASES is the load itself.
+// loadDORA MACHINES LEASES LASTS is the load itself.
 func loadDORA(args []string) error {
 	machines, err := strconv.Atoi(args[0])
 	if err != nil {
@@ -134,7 +102,11 @@ func loadDORA(args []string) error {
 	if err != nil {
 		return err
 	}
-	l, err := newDORALoad(machines, n)
+	lasts, err := time.ParseDuration(args[2])
+	if err != nil {
+		return err
+	}
+	l, err := newDORALoad(machines, n, lasts)
 	if err != nil {
 		return err
 	}

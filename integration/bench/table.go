@@ -13,7 +13,6 @@ type sample struct {
 	cpu    float64 // seconds of the server's processors, for each unit
 	memory float64 // MiB, the server's peak
 	p99    float64 // milliseconds
-	note   string
 }
 
 // series is the turns of one server.
@@ -34,6 +33,9 @@ func (b *bench) inTurn(subjects []subject) ([]series, error) {
 	all := make([]series, len(subjects))
 	for round := range b.rounds {
 		for i, s := range subjects {
+			if err := b.ctx.Err(); err != nil {
+				return nil, err
+			}
 			fmt.Fprintf(os.Stderr, "round %d of %d: %s\n", round+1, b.rounds, s.name)
 			one, err := s.turn()
 			if err != nil {
@@ -98,9 +100,25 @@ func print(title string, all []series, columns ...column) {
 			lowest, highest = min(lowest, one.rate), max(highest, one.rate)
 		}
 		fmt.Fprintf(w, "| %.0f - %.0f\t|\n", lowest, highest)
-		if note := s.samples[len(s.samples)-1].note; note != "" {
-			defer fmt.Printf("\n%s: %s\n", s.name, note)
-		}
 	}
 	w.Flush()
+	compare(all)
+}
+
+// compare prints how the first of all did beside each other: the medians of the
+// rounds' ratios, because both of a round met the same noise.
+func compare(all []series) {
+	for i := range all[1:] {
+		own, other := &all[0], &all[1+i]
+		ratio := func(of func(sample) float64) float64 {
+			var ratios []float64
+			for round := range own.samples {
+				ratios = append(ratios, of(own.samples[round])/of(other.samples[round]))
+			}
+			slices.Sort(ratios)
+			return ratios[len(ratios)/2]
+		}
+		fmt.Printf("\n%s beside %s: %.2f of the rate, %.2f of the CPU.\n", own.name, other.name,
+			ratio(func(s sample) float64 { return s.rate }), ratio(func(s sample) float64 { return s.cpu }))
+	}
 }

@@ -31,9 +31,10 @@ type load struct {
 	server     netip.AddrPort
 	file       string
 	blksize    int
-	content    []byte // what the first download brought
-	complete   bool   // content is whole
-	left       int    // downloads to begin
+	content    []byte    // what the first download brought
+	complete   bool      // content is whole
+	left       int       // downloads to begin
+	until      time.Time // when to begin no more
 	done       int
 	resent     int
 	epoll      int
@@ -208,7 +209,7 @@ func (l *load) end(d *download) error {
 	l.done++
 	delete(l.downloads, int32(d.fd))
 	unix.Close(d.fd)
-	if l.left > 0 {
+	if l.left > 0 && time.Now().Before(l.until) {
 		return l.begin()
 	}
 	return nil

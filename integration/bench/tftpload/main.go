@@ -22,7 +22,8 @@ import (
 func main() {
 	addr := flag.String("addr", "127.0.0.1:69", "the server")
 	file := flag.String("file", "snponly.efi", "the file's `name`")
-	n := flag.Int("n", 500, "downloads in all")
+	n := flag.Int("n", 500, "downloads in all, at most")
+	lasts := flag.Duration("lasts", time.Minute, "begin no more after this `time`")
 	c := flag.Int("c", 50, "downloads at a time")
 	blksize := flag.Int("blksize", 1468, "block size to ask for, in `bytes`")
 	want := flag.String("sha256", "", "what the file's `sum` must be, in hex")
@@ -31,13 +32,13 @@ func main() {
 		flag.Usage()
 		os.Exit(2)
 	}
-	if err := run(*addr, *want, load{file: *file, left: *n, blksize: *blksize}, *c); err != nil {
+	if err := run(*addr, *want, *lasts, load{file: *file, left: *n, blksize: *blksize}, *c); err != nil {
 		fmt.Fprintln(os.Stderr, "tftpload:", err)
 		os.Exit(1)
 	}
 }
 
-func run(addr, want string, l load, c int) error {
+func run(addr, want string, lasts time.Duration, l load, c int) error {
 	server, err := net.ResolveUDPAddr("udp4", addr)
 	if err != nil {
 		return err
@@ -56,7 +57,7 @@ func run(addr, want string, l load, c int) error {
 	if want != "" && sum != want {
 		return fmt.Errorf("the file's SHA-256 is %s, want %s", sum, want)
 	}
-	l.left, l.done = n, 0
+	l.left, l.done, l.until = n, 0, time.Now().Add(lasts)
 	begun, cpu := time.Now(), cpuTime()
 	if err := l.run(c); err != nil {
 		return err
