@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"os/exec"
 	"slices"
 	"strings"
 	"time"
@@ -10,7 +11,10 @@ import (
 // benchScript asks for the menus of 1,000 hosts over 64 connections.
 func benchScript(b *bench) error {
 	const connections = 64
-	text := "#!ipxe\n" + strings.Repeat("item lab/42 NixOS Yarara 26.05 (Linux 6.18)\n", 40)
+	text, err := b.fixedText()
+	if err != nil {
+		return err
+	}
 	server := func(name string, start func(port int) (*process, error), own bool) subject {
 		return subject{name, func() (sample, error) {
 			port := freePort()
@@ -62,4 +66,18 @@ func benchScript(b *bench) error {
 	print("Script for one of 1,000 hosts, 20 generations, 64 connections", all,
 		rateColumn("scripts/s"), cpuColumn("CPU us each", 1e6, "%.1f"), p99Column, memoryColumn)
 	return nil
+}
+
+// fixedText is as long as ravenboot's script, for servers that make none.
+func (b *bench) fixedText() (string, error) {
+	config, err := b.lab(generations, 80, off)
+	if err != nil {
+		return "", err
+	}
+	script, err := exec.Command(b.ravenboot, "script", "-config", config, "-mac", mac(0)).Output()
+	if err != nil {
+		return "", fmt.Errorf("%s script: %w", b.ravenboot, err)
+	}
+	text := "#!ipxe\n"
+	return text + strings.Repeat("#", len(script)-len(text)), nil
 }
