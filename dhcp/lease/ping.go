@@ -77,8 +77,8 @@ func (p *Ping) InUse(ctx context.Context, addr netip.Addr) bool {
 	if p.conn == nil {
 		return false
 	}
-	answered := p.await(addr)
-	defer p.leave(addr)
+	e := p.await(addr)
+	defer p.leave(addr, e)
 	again := time.NewTimer(pingAgain)
 	defer again.Stop()
 	for {
@@ -87,7 +87,7 @@ func (p *Ping) InUse(ctx context.Context, addr netip.Addr) bool {
 			return false
 		}
 		select {
-		case <-answered:
+		case <-e.answered:
 			return true
 		case <-ctx.Done():
 			return false
@@ -96,7 +96,7 @@ func (p *Ping) InUse(ctx context.Context, addr netip.Addr) bool {
 	}
 }
 
-func (p *Ping) await(addr netip.Addr) <-chan struct{} {
+func (p *Ping) await(addr netip.Addr) *echo {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	e := p.waiting[addr]
@@ -105,16 +105,16 @@ func (p *Ping) await(addr netip.Addr) <-chan struct{} {
 		p.waiting[addr] = e
 	}
 	e.callers++
-	return e.answered
+	return e
 }
 
-func (p *Ping) leave(addr netip.Addr) {
+// leave ends one caller's wait. Once e is answered, others may wait for another
+// echo of the same address, which is not this caller's to end.
+func (p *Ping) leave(addr netip.Addr, e *echo) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if e := p.waiting[addr]; e != nil {
-		if e.callers--; e.callers == 0 {
-			delete(p.waiting, addr)
-		}
+	if e.callers--; e.callers == 0 && p.waiting[addr] == e {
+		delete(p.waiting, addr)
 	}
 }
 
