@@ -45,7 +45,7 @@ type invocation struct {
 
 func commands() []command {
 	return []command{
-		serveCommand, checkCommand, scriptCommand, generationsCommand, completionCommand, versionCommand,
+		serveCommand, checkCommand, scriptCommand, generationsCommand, keyCommand, completionCommand, versionCommand,
 	}
 }
 

@@ -17,6 +17,7 @@ import (
 	"ravenboot/internal/config"
 	"ravenboot/internal/generation"
 	"ravenboot/internal/metrics"
+	"ravenboot/internal/nixcache"
 	"ravenboot/internal/state"
 	"ravenboot/internal/web"
 )
@@ -34,8 +35,9 @@ type server struct {
 	decider *boot.Decider
 	scripts *web.Scripts
 	dhcp    *dhcp.Server
-	state   *state.State // nil but in mode server
-	pool    *lease.Pool  // likewise
+	cache   *nixcache.Cache // nil unless [cache] enabled
+	state   *state.State    // nil but in mode server
+	pool    *lease.Pool     // likewise
 	sockets sockets
 }
 
@@ -48,6 +50,11 @@ func newServer(cfg *config.Config, log *slog.Logger) (*server, error) {
 	}
 	if s.catalog, err = generation.NewCatalog(cfg.Boot.GenerationProfiles(), log); err != nil {
 		return nil, err
+	}
+	if cfg.Cache.Enabled {
+		if s.cache, err = nixcache.New(s.cacheConfig(), s.catalog, log); err != nil {
+			return nil, err
+		}
 	}
 	s.loaders = assets.FindLoaders(cfg.Loaders.Dirs)
 	s.decider = boot.New(cfg.Boot, s.catalog, s.loaders)
@@ -112,6 +119,9 @@ func (s *server) startTasks() error {
 		loop("generations", s.catalog.Run),
 		loop("loaders", func(ctx context.Context) error { return s.loaders.Run(ctx, s.log) }),
 	}
+	if s.cache != nil {
+		tasks = append(tasks, loop("cache", s.cache.Run))
+	}
 	if cfg.Admin.Listen != "" || s.sockets.admin != nil {
 		tasks = append(tasks, web.NewServer("admin", cfg.Admin.Listen, s.sockets.admin,
 			web.NewAdminHandler(s.metrics.Handler(), s.healthy), s.log))
@@ -175,6 +185,14 @@ func (s *server) tftpConfig() assets.TFTPConfig {
 	}
 }
 
+func (s *server) cacheConfig() nixcache.Config {
+	c := s.config.Cache
+	return nixcache.Config{
+		StoreDir: c.Store, StateDir: s.config.Server.StateDir, Compression: c.Compression,
+		KeyName: c.KeyName, MaxTransfers: c.MaxTransfers, Observe: s.metrics.Transfer,
+	}
+}
+
 // reservedOf lists the addresses that are never handed out to others: those of
 // hosts, and the server's own.
 func reservedOf(cfg *config.Config) []netip.Addr {
@@ -231,5 +249,9 @@ func (s *server) bootHandler() http.Handler {
 	files := assets.NewFiles(s.loaders, s.catalog, s.decider, assets.FilesConfig{
 		MaxTransfers: s.config.HTTP.MaxTransfers, Scripts: s.scripts, Observe: s.metrics.Transfer,
 	}, s.log)
-	return web.NewBootHandler(s.scripts, files, s.healthy)
+	var cache http.Handler
+	if s.cache != nil {
+		cache = s.cache
+	}
+	return web.NewBootHandler(s.scripts, files, cache, s.healthy)
 }

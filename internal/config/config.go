@@ -24,6 +24,7 @@ type Config struct {
 	DHCP    DHCP
 	TFTP    TFTP
 	HTTP    HTTP
+	Cache   Cache
 	Admin   Admin
 	Loaders Loaders
 	Boot    boot.Policy

@@ -73,6 +73,7 @@ func TestParseWhole(t *testing.T) {
 		}},
 		TFTP:    TFTP{Listen: "192.0.2.10:6969", BlockSize: 1024, SinglePort: true, MaxTransfers: 10, ScriptForLoader: ScriptNever},
 		HTTP:    HTTP{Listen: ":8080", MaxTransfers: 20},
+		Cache:   Cache{Enabled: true, Compression: CompressionZstd, Store: "/srv/nix/store", KeyName: "lab.example.org-1", MaxTransfers: 8},
 		Loaders: Loaders{Dirs: []string{"/usr/lib/ipxe", "/etc/ravenboot/loaders"}},
 		Boot: boot.Policy{
 			Menu: boot.Menu{Title: "Lab", Timeout: -1, Rounds: 3},

@@ -30,6 +30,7 @@ func Default() *Config {
 			ScriptForLoader: ScriptAuto,
 		},
 		HTTP:  HTTP{Listen: ":80", MaxTransfers: 256},
+		Cache: defaultCache,
 		Admin: Admin{Listen: "127.0.0.1:9080"},
 		Boot: boot.Policy{
 			Menu: boot.Menu{Title: "Network boot", Timeout: 5 * time.Second, Shell: true, Rounds: 10},

@@ -27,6 +27,7 @@ func parse(name, dir string, data []byte) (*Config, error) {
 	p.dhcp()
 	p.tftp()
 	p.http()
+	p.cache()
 	p.log()
 	p.menu()
 	p.profiles()

@@ -8,6 +8,7 @@ type raw struct {
 	DHCP    rawDHCP      `toml:"dhcp"`
 	TFTP    rawTFTP      `toml:"tftp"`
 	HTTP    rawHTTP      `toml:"http"`
+	Cache   rawCache     `toml:"cache"`
 	Admin   rawAdmin     `toml:"admin"`
 	Loaders rawLoaders   `toml:"loaders"`
 	Menu    rawMenu      `toml:"menu"`

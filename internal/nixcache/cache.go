@@ -114,7 +114,7 @@ func New(config Config, offer Offer, log *slog.Logger) (*Cache, error) {
 	if err != nil {
 		c.off = true
 		log.Warn("cache", "step", "start", "outcome", "off", "reason", err,
-			"hint", "machines can't fetch systems from here; install Nix, name nix-store in [cache] nix_store, or turn the cache off")
+			"hint", "machines can't fetch systems from here; install Nix, put nix-store into the service's PATH, or turn the cache off")
 		return c, nil
 	}
 	c.store = store{dir: config.StoreDir, tool: tool, env: append([]string{"NIX_STORE_DIR=" + config.StoreDir}, config.NixEnv...)}

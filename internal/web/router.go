@@ -16,8 +16,9 @@ type Files interface {
 	Image(w http.ResponseWriter, r *http.Request)      // {name} {file}
 }
 
-// NewBootHandler makes the handler of the boot side.
-func NewBootHandler(scripts *Scripts, files Files, healthy func() error) http.Handler {
+// NewBootHandler makes the handler of the boot side. cache, where not nil,
+// answers what is below /cache, and sees paths without it.
+func NewBootHandler(scripts *Scripts, files Files, cache http.Handler, healthy func() error) http.Handler {
 	r := mux.NewRouter()
 	// mux would answer a doubled slash with a redirect, which breaks UEFI HTTP
 	// Boot (smee PR#229); cleanPath answers instead.
@@ -32,6 +33,9 @@ func NewBootHandler(scripts *Scripts, files Files, healthy func() error) http.Ha
 	get("/loader/{name}", files.Loader)
 	get("/loader/{machine}/{name}", files.Loader)
 	get("/healthz", health(healthy))
+	if cache != nil {
+		r.PathPrefix("/cache/").Handler(http.StripPrefix("/cache", cache)).Methods(http.MethodGet, http.MethodHead)
+	}
 	r.MethodNotAllowedHandler = http.HandlerFunc(methodNotAllowed)
 	return cleanPath(r)
 }

@@ -123,7 +123,7 @@ func TestScripts(t *testing.T) {
 		{"bad-argument", "/boot.ipxe?mac=52:54:00:12:34:57&entry=lab/42", policy(), 500},
 	} {
 		t.Run(row.name, func(t *testing.T) {
-			r := get(t, NewBootHandler(scripts(row.policy), fakeFiles{}, func() error { return nil }), "GET", row.target)
+			r := get(t, NewBootHandler(scripts(row.policy), fakeFiles{}, nil, func() error { return nil }), "GET", row.target)
 			if r.StatusCode != row.status {
 				t.Errorf("status %d, want %d", r.StatusCode, row.status)
 			}
@@ -159,8 +159,11 @@ func golden(t *testing.T, name string, got []byte) {
 	}
 }
 
+// fakeCache says which path it was asked for.
+func fakeCache(w http.ResponseWriter, r *http.Request) { fmt.Fprint(w, "cache "+r.URL.Path) }
+
 func TestRoutes(t *testing.T) {
-	h := NewBootHandler(scripts(policy()), fakeFiles{}, func() error { return nil })
+	h := NewBootHandler(scripts(policy()), fakeFiles{}, http.HandlerFunc(fakeCache), func() error { return nil })
 	for _, row := range []struct {
 		method, target string
 		status         int
@@ -175,6 +178,12 @@ func TestRoutes(t *testing.T) {
 		{"HEAD", "/generation/lab/42/exam/initrd", 200, ""},
 		{"GET", "/image/rescue/a.img", 200, "image"},
 		{"GET", "/healthz", 200, "ok\n"},
+		{"GET", "/cache/nix-cache-info", 200, "cache /nix-cache-info"},
+		{"GET", "//cache//nar/x.nar", 200, "cache /nar/x.nar"},
+		{"HEAD", "/cache/x.narinfo", 200, ""},
+		{"GET", "/cache/../etc/passwd", 404, ""},
+		{"GET", "/cache", 404, ""},
+		{"PUT", "/cache/x.narinfo", 405, ""},
 		{"GET", "/", 404, ""},
 		{"GET", "/etc/passwd", 404, ""},
 		{"POST", "/boot.ipxe", 405, ""},
@@ -185,6 +194,13 @@ func TestRoutes(t *testing.T) {
 		if r.StatusCode != row.status || row.status == 200 && row.method == "GET" && string(body) != row.body {
 			t.Errorf("%s %s: %d %q, want %d %q", row.method, row.target, r.StatusCode, body, row.status, row.body)
 		}
+	}
+}
+
+func TestCacheThatIsOff(t *testing.T) {
+	h := NewBootHandler(scripts(policy()), fakeFiles{}, nil, func() error { return nil })
+	if r := get(t, h, "GET", "/cache/nix-cache-info"); r.StatusCode != http.StatusNotFound {
+		t.Errorf("status %d", r.StatusCode)
 	}
 }
 
@@ -232,7 +248,7 @@ func TestLogSaysWhoWhatWhy(t *testing.T) {
 	s.log = slog.New(slog.NewTextHandler(&log, nil))
 	var observed []string
 	s.config.Observe = func(kind, result string) { observed = append(observed, kind+" "+result) }
-	h := NewBootHandler(s, fakeFiles{}, func() error { return nil })
+	h := NewBootHandler(s, fakeFiles{}, nil, func() error { return nil })
 	get(t, h, "GET", "/boot.ipxe?mac=52:54:00:12:34:56")
 	get(t, h, "GET", "/boot.ipxe?mac=52:54:00:12:34:56&entry=lab/1")
 	for _, want := range []string{
@@ -252,7 +268,7 @@ func TestLogSaysWhoWhatWhy(t *testing.T) {
 func FuzzScript(f *testing.F) {
 	f.Add("mac=52:54:00:12:34:56&entry=lab/42")
 	f.Add("mac=52:54:00:12:34:56&serial=%0a%24%7bx%7d")
-	h := NewBootHandler(scripts(policy()), fakeFiles{}, func() error { return nil })
+	h := NewBootHandler(scripts(policy()), fakeFiles{}, nil, func() error { return nil })
 	f.Fuzz(func(t *testing.T, query string) {
 		r := httptest.NewRequest("GET", "/boot.ipxe", nil)
 		r.URL.RawQuery = query
