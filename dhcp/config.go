@@ -36,8 +36,7 @@ type Addresses interface {
 	Subnet(link netip.Addr) *lease.Subnet
 	// Offer reserves an address for a DISCOVER. It may take up to 300 ms, while
 	// it asks whether the address is in use. Another packet of the same machine
-	// in this time is lease.ErrInProgress. Like Confirm it calls
-	// lease.AboutToWait before it waits: no other packet is read until then.
+	// in this time is lease.ErrInProgress.
 	Offer(ctx context.Context, subnet *lease.Subnet, mac machine.MAC, fixed, requested netip.Addr) (lease.Lease, error)
 	// Confirm grants addr for a REQUEST, and returns once the lease is durable.
 	// The error is lease.ErrNotYours or lease.ErrUnknown where the client, not

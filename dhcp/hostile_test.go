@@ -3,8 +3,6 @@ package dhcp
 import (
 	"bytes"
 	"context"
-	"log/slog"
-	"net"
 	"net/netip"
 	"strings"
 	"testing"
@@ -117,77 +115,21 @@ func (panicking) Decline(machine.MAC, netip.Addr) { panic("bug") }
 
 func (panicking) Subnet(netip.Addr) *lease.Subnet { panic("bug") }
 
-// TestOverload holds as many packets as may wait: the next one is dropped, and
-// later ones are not.
+// TestOverload holds every slot: the next packet is dropped, and later ones are
+// not.
 func TestOverload(t *testing.T) {
-	conn, err := net.ListenUDP("udp4", &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1)})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer conn.Close()
-	p := &port{conn: conn, number: 67}
-	p.in.Store(testInterface)
-	cfg, outcomes := testConfig(ModeServer), make(chan string, 10)
-	cfg.Observe = func(_, outcome string) { outcomes <- outcome }
-	held := &heldAddresses{newAddresses(), make(chan struct{})}
-	s, err := New(cfg, newDecider(boot.Policy{}), held, slog.New(slog.DiscardHandler))
-	if err != nil {
-		t.Fatal(err)
-	}
-	ctx, cancel := context.WithCancel(t.Context())
-	waiting, ended := &waiting{most: 2}, make(chan struct{})
-	go func() {
-		newReaders(s, p, waiting).run(ctx)
-		close(ended)
-	}()
-	send := func(machine byte) {
-		mac := net.HardwareAddr{2, 0, 0, 0, 0, machine}
-		if _, err := conn.WriteTo(message(dhcpv4.MessageTypeDiscover, dhcpv4.WithHwAddr(mac)), conn.LocalAddr()); err != nil {
-			t.Fatal(err)
+	work := &workers{slots: make(chan struct{}, 2)}
+	ctx, release := context.WithCancel(t.Context())
+	for i := range 3 {
+		if got, want := work.try(func() { <-ctx.Done() }), i < 2; got != want {
+			t.Errorf("packet %d: started %v", i, got)
 		}
 	}
-	want := func(what string) {
-		t.Helper()
-		select {
-		case got := <-outcomes:
-			if got != what {
-				t.Errorf("a packet came to %q, want %q", got, what)
-			}
-		case <-time.After(10 * time.Second):
-			t.Fatalf("no packet came to %q", what)
-		}
+	release()
+	work.group.Wait()
+	if !work.try(func() {}) {
+		t.Error("nothing is started once the slots are free")
 	}
-	for machine := range byte(3) {
-		send(machine + 1)
-	}
-	want(outcomeDropped)
-	close(held.release)
-	want(outcomeOffer)
-	want(outcomeOffer)
-	for waiting.full() {
-		time.Sleep(time.Millisecond)
-	}
-	send(4)
-	want(outcomeOffer)
-	cancel()
-	_ = conn.SetReadDeadline(time.Now())
-	<-ended
-	if n := waiting.now.Load(); n != 0 {
-		t.Errorf("%d still count as waiting", n)
-	}
-}
-
-// heldAddresses waits in every Offer, as if for two echoes.
-type heldAddresses struct {
-	*fakeAddresses
-	release chan struct{}
-}
-
-func (h *heldAddresses) Offer(ctx context.Context, s *lease.Subnet, mac machine.MAC, fixed, wanted netip.Addr) (lease.Lease, error) {
-	lease.AboutToWait(ctx)
-	lease.AboutToWait(ctx)
-	<-h.release
-	return h.fakeAddresses.Offer(ctx, s, mac, fixed, wanted)
 }
 
 // TestObserve names each packet and what became of it.

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/mdlayher/packet"
+	"golang.org/x/net/ipv4"
 )
 
 // ports are all open sockets.
@@ -71,6 +72,30 @@ func (all *ports) close() {
 	}
 }
 
+// mostInWork is how many packets may be in work at a time. One waits for up to
+// 300 ms when an address is tried first, else for a write to the disk.
+const mostInWork = 1024
+
+// workers bounds the packets in work, and knows when the last is done.
+type workers struct {
+	slots chan struct{}
+	group sync.WaitGroup
+}
+
+// try starts f unless too many are at work.
+func (w *workers) try(f func()) bool {
+	select {
+	case w.slots <- struct{}{}:
+	default:
+		return false
+	}
+	w.group.Go(func() {
+		defer func() { <-w.slots }()
+		f()
+	})
+	return true
+}
+
 // serve reads from every port until ctx ends or other sockets are wanted.
 func (s *Server) serve(ctx context.Context, all *ports) {
 	ctx, cancel := context.WithCancel(ctx)
@@ -82,22 +107,51 @@ func (s *Server) serve(ctx context.Context, all *ports) {
 		}
 	})
 	defer stop()
-	waiting := &waiting{most: mostWaiting}
-	var group sync.WaitGroup
+	work := &workers{slots: make(chan struct{}, mostInWork)}
+	var readers sync.WaitGroup
 	for _, p := range all.udp {
-		group.Go(func() { newReaders(s, p, waiting).run(ctx) })
+		readers.Go(func() { s.readAll(ctx, p, work) })
 	}
-	group.Go(func() {
+	readers.Go(func() {
 		defer cancel()
 		s.followInterfaces(ctx, all)
 	})
-	group.Wait()
+	readers.Wait()
+	work.group.Wait()
+}
+
+// buffers are for packets in work; one byte more than fits tells what is too long.
+var buffers = sync.Pool{New: func() any { return new([maxPacket + 1]byte) }}
+
+// readAll hands every packet of a port to a goroutine of its own. Beyond the
+// bound packets are dropped, and clients ask again.
+func (s *Server) readAll(ctx context.Context, p *port, work *workers) {
+	oob := ipv4.NewControlMessage(ipv4.FlagDst)
+	// Packets in work are finished after ctx ended.
+	working := context.WithoutCancel(ctx)
+	for ctx.Err() == nil {
+		buf := buffers.Get().(*[maxPacket + 1]byte)
+		received, err := p.read(buf[:], oob)
+		if err != nil {
+			buffers.Put(buf)
+			s.readFailed(ctx, p, err)
+			continue
+		}
+		started := work.try(func() {
+			defer buffers.Put(buf)
+			s.answer(working, p, received)
+		})
+		if !started {
+			buffers.Put(buf)
+			s.dropped(ctx)
+		}
+	}
 }
 
 func (s *Server) dropped(ctx context.Context) {
 	s.settings.Load().Observe("other", outcomeDropped)
 	s.log.alarm(ctx, slog.LevelWarn, "a packet was dropped: too many are in work", slog.String("step", "dhcp"),
-		slog.String("outcome", outcomeDropped), slog.Int("in_work", mostWaiting))
+		slog.String("outcome", outcomeDropped), slog.Int("in_work", mostInWork))
 }
 
 // readFailed waits out what ails an interface: one that goes down fails every

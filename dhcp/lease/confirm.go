@@ -19,7 +19,6 @@ func (p *Pool) Confirm(ctx context.Context, sub *Subnet, mac machine.MAC, fixed,
 	if err != nil || commit == nil {
 		return l, err
 	}
-	AboutToWait(ctx)
 	err = commit.Wait(ctx)
 	p.settle(s, commit, err)
 	if err != nil {

@@ -120,7 +120,6 @@ func (p *Pool) offerProbed(ctx context.Context, sub *Subnet, s *slot) (Lease, er
 func (p *Pool) probe(ctx context.Context, s *slot, mac machine.MAC) (answered bool) {
 	s.probing = mac
 	p.mu.Unlock()
-	AboutToWait(ctx)
 	answered = p.prober.InUse(ctx, s.addr)
 	p.mu.Lock()
 	if s.probing == mac {
