@@ -20,10 +20,8 @@ type Initrd struct {
 // Render makes the script. The error names the value that no iPXE script can
 // carry.
 func (b *Boot) Render() ([]byte, error) {
-	for _, arg := range b.Args {
-		if err := checkValue(arg); err != nil {
-			return nil, fmt.Errorf("kernel argument %w", err)
-		}
+	if err := b.check(); err != nil {
+		return nil, err
 	}
 	var s script
 	s.begin()
@@ -32,15 +30,7 @@ func (b *Boot) Render() ([]byte, error) {
 	s.add("imgfree ||\n", whiteSpaceSettings, "echo\necho Booting ")
 	s.text = appendText(s.text, b.Title)
 	s.add("\n")
-	line := len(s.text)
-	s.add("kernel ", b.Kernel)
-	for _, arg := range b.Args {
-		s.add(" ")
-		s.text = appendToken(s.text, arg)
-	}
-	if length := len(s.text) - line; length > mostLine {
-		return nil, fmt.Errorf("the kernel line is %d bytes long, and Linux reads %d: take kernel arguments out", length, mostLine)
-	}
+	s.command("kernel", b.Kernel, b.Args)
 	s.orFailed("the kernel did not arrive")
 	for _, initrd := range b.Initrds {
 		s.add("initrd --name ", initrd.Name, " ", initrd.URL)
@@ -50,6 +40,26 @@ func (b *Boot) Render() ([]byte, error) {
 	s.orFailed("the kernel did not start")
 	s.end(&b.Fallback)
 	return s.text, nil
+}
+
+func (b *Boot) check() error {
+	for _, initrd := range b.Initrds {
+		for _, word := range []string{initrd.Name, initrd.URL} {
+			if err := checkWord(word); err != nil {
+				return fmt.Errorf("initrd %w", err)
+			}
+		}
+	}
+	return checkArguments(b.Kernel, b.Args)
+}
+
+// command adds the beginning of a line, without its end.
+func (s *script) command(name, url string, args []string) {
+	s.add(name, " ", url)
+	for _, arg := range args {
+		s.add(" ")
+		s.text = appendToken(s.text, arg)
+	}
 }
 
 // Chain starts an EFI program or an iPXE script.
@@ -62,18 +72,15 @@ type Chain struct {
 
 // Render makes the script; errors are those of Boot.
 func (c *Chain) Render() ([]byte, error) {
+	if err := checkArguments(c.URL, c.Args); err != nil {
+		return nil, err
+	}
 	var s script
 	s.begin()
 	s.add("imgfree ||\n", whiteSpaceSettings, "echo\necho Starting ")
 	s.text = appendText(s.text, c.Title)
-	s.add("\nchain --autofree ", c.URL)
-	for _, arg := range c.Args {
-		if err := checkValue(arg); err != nil {
-			return nil, fmt.Errorf("argument %w", err)
-		}
-		s.add(" ")
-		s.text = appendToken(s.text, arg)
-	}
+	s.add("\n")
+	s.command("chain --autofree", c.URL, c.Args)
 	s.orFailed("the program did not arrive or ended with an error")
 	// One that has ended well leaves the machine where it was before.
 	if c.Menu != "" {

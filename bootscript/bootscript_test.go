@@ -123,8 +123,8 @@ func TestLint(t *testing.T) {
 			if !safe {
 				t.Errorf("%s: %q ends the script when it fails", name, line)
 			}
-			if len(line) > mostLine {
-				t.Errorf("%s: line of %d bytes", name, len(line))
+			if len(strings.Fields(line)) > mostArguments || strings.Contains(line, "\t") {
+				t.Errorf("%s: %q has too many words, or a tab", name, line)
 			}
 			fallsThrough = !strings.HasPrefix(line, "goto ")
 		}
@@ -148,14 +148,38 @@ func TestRefused(t *testing.T) {
 	for _, arg := range []string{"a\nb", "a\x00", "a\x7f", "${net0/mac}", "x${y}z"} {
 		b := labBoot()
 		b.Args = []string{"init=/x", arg}
-		if _, err := b.Render(); err == nil || !strings.Contains(err.Error(), "kernel argument") {
+		if _, err := b.Render(); err == nil || !strings.Contains(err.Error(), "argument") {
 			t.Errorf("argument %q: error %v", arg, err)
 		}
 	}
 	b := labBoot()
-	b.Args = []string{strings.Repeat("x", 2100)}
-	if _, err := b.Render(); err == nil || !strings.Contains(err.Error(), "2048") {
-		t.Errorf("a kernel line that Linux would cut: error %v", err)
+	b.Args = []string{strings.Repeat("x", mostCommandLine-len("kernel "))}
+	if _, err := b.Render(); err != nil {
+		t.Errorf("the longest kernel command line: %v", err)
+	}
+	b.Args[0] += "x"
+	if _, err := b.Render(); err == nil || !strings.Contains(err.Error(), "2046") {
+		t.Errorf("a kernel command line that Linux would cut: error %v", err)
+	}
+	b.Args = make([]string, mostArguments)
+	if _, err := b.Render(); err == nil || !strings.Contains(err.Error(), "iPXE takes 254") {
+		t.Errorf("more arguments than iPXE takes: error %v", err)
+	}
+	for _, word := range []string{"", "a b", "a\tb", "a\nb", "${x}", "#", "a\\"} {
+		for name, change := range map[string]func(*Boot){
+			"kernel URL":  func(b *Boot) { b.Kernel = word },
+			"initrd URL":  func(b *Boot) { b.Initrds[0].URL = word },
+			"initrd name": func(b *Boot) { b.Initrds[0].Name = word },
+		} {
+			b := labBoot()
+			change(b)
+			if _, err := b.Render(); err == nil {
+				t.Errorf("%s %q is taken", name, word)
+			}
+		}
+		if _, err := (&Chain{URL: word}).Render(); err == nil {
+			t.Errorf("chain URL %q is taken", word)
+		}
 	}
 	for _, arg := range []string{"${", "$x", "{}", "$"} {
 		b.Args = []string{arg}

@@ -7,10 +7,12 @@ import (
 
 // iPXE has no quotes. It splits a line at white space, takes the tokens "||",
 // "&&" and ";" for operators and one that begins with "#" for a comment, and
-// only then expands ${settings} in each token, without looking at the result
-// again (src/core/exec.c, system). A backslash at the end of a line continues
-// it (src/image/script.c). So whatever must not be seen while the line is split
-// comes in through a setting.
+// only then expands ${settings} in each token (src/core/exec.c, system). A
+// backslash at the end of a line continues it (src/image/script.c). So whatever
+// must not be seen while the line is split comes in through a setting.
+//
+// The expansion goes on until no ${...} is left (src/core/settings.c,
+// expand_settings), so no trick can make a token that has one.
 const (
 	spaceSetting = "${sp:string}"   // a space
 	tabSetting   = "${tab:string}"  // a tab
@@ -20,10 +22,15 @@ const (
 // whiteSpaceSettings defines what appendToken refers to.
 const whiteSpaceSettings = "set sp:hex 20\nset tab:hex 09\n"
 
-// mostLine is the longest line that a script may have, in bytes. Linux cuts
-// its command line at 2048 on x86 without a word, so anything longer could not
-// arrive whole; iPXE's own BIOS stack of 4 kB is not far above.
-const mostLine = 2048
+// mostCommandLine is the longest kernel command line, in bytes. Linux keeps 2047
+// on x86 and arm64 and drops the rest without a word, and iPXE of 2019 leaves
+// no room for the last one (src/arch/x86/image/bzimage.c).
+const mostCommandLine = 2046
+
+// mostArguments is how many tokens iPXE lets follow a command
+// (src/include/ipxe/parseopt.h, MAX_ARGUMENTS); so many fit on the 4 kB stack
+// of a BIOS build of 2019.
+const mostArguments = 255
 
 // checkValue says why a value can't be put into a script, or returns nil.
 func checkValue(s string) error {
@@ -34,6 +41,38 @@ func checkValue(s string) error {
 	}
 	if open := strings.Index(s, "${"); open >= 0 && strings.Contains(s[open:], "}") {
 		return fmt.Errorf("%.60q has ${...}, which iPXE replaces by its own setting, with no way to prevent it", s)
+	}
+	return nil
+}
+
+// checkWord says why a value can't stand in a script as it is, or returns nil:
+// for URLs and names, where white space has no business.
+func checkWord(s string) error {
+	if strings.ContainsAny(s, " \t") || s == "" || s[0] == '#' || s[len(s)-1] == '\\' {
+		return fmt.Errorf("%.60q is not one word", s)
+	}
+	return checkValue(s)
+}
+
+// checkArguments says why a URL and the arguments after it can't be given to a
+// command, or returns nil. EFI puts the name of the file in front of what the
+// kernel is given.
+func checkArguments(url string, args []string) error {
+	if err := checkWord(url); err != nil {
+		return fmt.Errorf("URL %w", err)
+	}
+	length := len(url) - strings.LastIndexByte(url, '/') - 1
+	for _, arg := range args {
+		if err := checkValue(arg); err != nil {
+			return fmt.Errorf("argument %w", err)
+		}
+		length += 1 + len(arg)
+	}
+	switch {
+	case length > mostCommandLine:
+		return fmt.Errorf("the kernel command line is %d bytes long, and Linux reads %d: take kernel arguments out", length, mostCommandLine)
+	case len(args) >= mostArguments:
+		return fmt.Errorf("%d kernel arguments, and iPXE takes %d: take some out", len(args), mostArguments-1)
 	}
 	return nil
 }
