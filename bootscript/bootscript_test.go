@@ -99,7 +99,7 @@ func TestGolden(t *testing.T) {
 // exist and are there once, no label is out of reach, and no line ends the
 // script by failing, but for those that end it on purpose.
 func TestLint(t *testing.T) {
-	mayEnd := []string{"exit 1", "goto ", "set ", "echo", "sleep ", "menu ", "item ", "inc ", "#!ipxe"}
+	mayEnd := []string{"exit 1", "goto ", "set ", "echo", "menu ", "item ", "inc ", "#!ipxe"}
 	for name, text := range scripts(t) {
 		labels, gone := map[string]int{}, map[string]bool{"restart": true}
 		fallsThrough := true
@@ -258,6 +258,32 @@ func FuzzKernelArgument(f *testing.F) {
 			t.Errorf("%q runs %q", line, commands)
 		}
 	})
+}
+
+// TestCountdown: iPXE takes 0 for ever and counts in 32 bits; a menu that a
+// held key asked for has a countdown too.
+func TestCountdown(t *testing.T) {
+	for timeout, want := range map[time.Duration]string{
+		0:                       " --timeout 300000 --retimeout 300000 ",
+		time.Microsecond:        " --timeout 1 --retimeout 300000 ",
+		1500 * time.Millisecond: " --timeout 1500 --retimeout 300000 ",
+		1e6 * time.Hour:         " --timeout 86400000 --retimeout 300000 ",
+	} {
+		m := labMenu()
+		m.Timeout = timeout
+		if text := string(m.Render()); !strings.Contains(text, "choose --default lab/42"+want) {
+			t.Errorf("timeout %v: no %q in\n%s", timeout, want, text)
+		}
+	}
+}
+
+// TestHeadingIsNoOption: a title that begins with a dash is no option of menu's.
+func TestHeadingIsNoOption(t *testing.T) {
+	m := labMenu()
+	m.Title = "--Lab--"
+	if text := string(m.Render()); !strings.Contains(text, "\nmenu -- --Lab--") {
+		t.Error(text)
+	}
 }
 
 // FuzzText: whatever a label is, it stays one line of the menu and runs nothing.

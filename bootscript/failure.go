@@ -43,12 +43,28 @@ const (
 // 30 s after the link was down (ipxe#1337).
 const linkWait = 30000
 
+// waitForLink waits on the NIC that boots, by name. Without a name, iflinkwait
+// goes through all NICs and stops at the first with a link: it spends 30 s on
+// each that has none, and makes the one that it finds netX, so that the machine
+// gives the wrong MAC from then on (both seen with iPXE of 2025). It closes a
+// NIC whose link stays down, and then netX is nothing, so the name is kept; the
+// next round opens the NIC again. iPXE before January 2021 has no iflinkwait,
+// says so, and goes on.
+func (s *script) waitForLink() {
+	s.add("isset ${netX/ifname} && set nic ${netX/ifname} ||\niflinkwait --timeout ")
+	s.number(linkWait)
+	s.add(" ${nic} ||\n")
+}
+
 // script gathers the lines of a script. Its skeleton is
 //
 //	:restart    counters are set
 //	:attempt    the script's own lines; what fails goes to failed
 //	:failed     says so, pauses, goes to attempt
 //	:give_up    after the last round: OnFailure, then restart
+//
+// Every pause ends in "||", because Ctrl-C makes sleep fail, and a line that
+// fails ends the script.
 type script struct{ text []byte }
 
 func (s *script) add(parts ...string) {
@@ -82,21 +98,21 @@ func (s *script) end(f *Fallback) {
 	s.number(rounds)
 	s.add(")\nclear what ||\niseq ${round} ")
 	s.number(rounds)
-	s.add(" && goto give_up ||\necho Trying again in ${pause} seconds\nsleep ${pause}\ninc round\niseq ${pause} ")
+	s.add(" && goto give_up ||\necho Trying again in ${pause} seconds\nsleep ${pause} ||\ninc round\niseq ${pause} ")
 	s.number(lastPause)
-	s.add(" || inc pause ${pause}\niflinkwait --timeout ")
-	s.number(linkWait)
-	s.add(" ||\ngoto attempt\n:give_up\n")
+	s.add(" || inc pause ${pause}\n")
+	s.waitForLink()
+	s.add("goto attempt\n:give_up\n")
 	switch {
 	case f.OnFailure == ToLocal:
-		s.add("echo Giving up after ${round} tries: booting the local disk\nsleep 2\n")
+		s.add("echo Giving up after ${round} tries: booting the local disk\nsleep 2 ||\n")
 		s.local(f.Local)
 	case f.OnFailure == ToMenu && f.Menu != "":
-		s.add("echo Giving up after ${round} tries: back to the menu\nsleep 2\nchain --replace --autofree ", f.Menu, " ||\n")
+		s.add("echo Giving up after ${round} tries: back to the menu\nsleep 2 ||\nchain --replace --autofree ", f.Menu, " ||\n")
 	default:
 		s.add("echo ${round} tries have failed: beginning again\nsleep ")
 		s.number(lastPause)
-		s.add("\n")
+		s.add(" ||\n")
 	}
 	s.add("goto restart\n")
 }
@@ -113,5 +129,5 @@ func (s *script) local(how LocalBoot) {
 	default:
 		s.add("iseq ${platform} efi && exit 1 ||\n")
 	}
-	s.add("sanboot --no-describe --drive 0x80 ||\necho The local disk could not be booted\nsleep 5\n")
+	s.add("sanboot --no-describe --drive 0x80 ||\necho The local disk could not be booted\nsleep 5 ||\n")
 }

@@ -9,7 +9,8 @@ type Identify struct {
 
 // Render makes the script. Settings that a build doesn't know expand to
 // nothing, and the server ignores empty parameters. A 64-bit machine whose BIOS
-// build calls it i386 is told by the CPU's long mode bit.
+// build calls it i386 is told by the CPU's long mode bit. Under EFI i386 stays
+// i386: it is the firmware's word size, and a 64-bit kernel can't be started.
 func (i *Identify) Render() []byte {
 	var s script
 	s.begin()
@@ -19,7 +20,7 @@ func (i *Identify) Render() []byte {
 }
 
 func (s *script) identify(url string) {
-	s.add("set arch ${buildarch}\niseq ${arch} i386 && cpuid --ext 29 && set arch x86_64 ||\n",
+	s.add("set arch ${buildarch}\niseq ${platform}/${arch} pcbios/i386 && cpuid --ext 29 && set arch x86_64 ||\n",
 		"chain --replace --autofree ", url, "?mac=${netX/mac}&mac=${net0/mac}&mac=${net1/mac}&mac=${net2/mac}&mac=${net3/mac}",
 		"&uuid=${uuid}&serial=${serial:uristring}&arch=${arch}&platform=${platform}&version=${version:uristring}")
 	s.orFailed("the boot script did not arrive from " + url)
@@ -59,7 +60,7 @@ func (f *Failure) Render() []byte {
 	s.begin()
 	s.add(whiteSpaceSettings, "echo ravenboot:${sp:string}")
 	s.text = appendText(s.text, f.Reason)
-	s.add("\nsleep 10\nchain --replace --autofree ", f.URL)
+	s.add("\nsleep 10 ||\nchain --replace --autofree ", f.URL)
 	s.orFailed("the boot script did not arrive")
 	s.end(&f.Fallback)
 	return s.text

@@ -3,6 +3,7 @@ package bootscript
 import (
 	"slices"
 	"strconv"
+	"strings"
 	"time"
 )
 
@@ -53,8 +54,12 @@ const keyWait = 500
 // idleTime is the countdown after a key was pressed, for builds that have
 // choose --retimeout (iPXE since February 2025): in others a key stops the
 // countdown for good, and a machine whose keyboard somebody touched waits for
-// ever (ipxe#1412).
+// ever (ipxe#1412). It is also the countdown of a menu that was asked for by a
+// held key, since that key may have been no more than a book on the keyboard.
 const idleTime = 5 * time.Minute
+
+// mostTimeout bounds the countdown: iPXE counts milliseconds in 32 bits.
+const mostTimeout = 24 * time.Hour
 
 // Render makes the script.
 func (m *Menu) Render() []byte { return m.AppendTo(nil) }
@@ -70,7 +75,11 @@ func (m *Menu) AppendTo(dst []byte) []byte {
 		s.add(" Booting ", m.Default, " (hold a key for the menu) || goto chosen\n")
 	}
 	s.add(":menu\nmenu ")
-	s.text = appendText(s.text, m.heading())
+	heading := m.heading()
+	if strings.HasPrefix(heading, "-") {
+		s.add("-- ") // else it would be taken for an option
+	}
+	s.text = appendText(s.text, heading)
 	s.add("\n")
 	for i := range m.Items {
 		s.item(&m.Items[i])
@@ -119,8 +128,8 @@ func (s *script) item(i *Item) {
 // asking the server for it.
 func (s *script) choose(m *Menu) {
 	line := "choose --default " + m.Default
-	if m.Timeout > 0 {
-		line += " --timeout " + strconv.FormatInt(m.Timeout.Milliseconds(), 10)
+	if m.Timeout >= 0 {
+		line += " --timeout " + strconv.FormatInt(m.countdown(), 10)
 		s.add(line, " --retimeout ")
 		s.number(int(idleTime.Milliseconds()))
 		s.add(" selected && goto chosen ||\n")
@@ -128,6 +137,14 @@ func (s *script) choose(m *Menu) {
 	s.add(line, " selected && goto chosen ||\n")
 	s.add("chain --replace --autofree ", m.Menu)
 	s.orFailed("the menu did not arrive")
+}
+
+// countdown is in milliseconds, and never 0, which iPXE takes for ever.
+func (m *Menu) countdown() int64 {
+	if m.Timeout == 0 {
+		return idleTime.Milliseconds()
+	}
+	return max(1, min(m.Timeout, mostTimeout).Milliseconds())
 }
 
 func (m *Menu) has(a Action) bool {
@@ -151,7 +168,9 @@ func (s *script) actions(m *Menu) {
 	}
 	for _, command := range []Action{DoReboot, DoPoweroff} {
 		if m.has(command) {
-			s.add(":do_", string(command), "\n", string(command), " ||\ngoto menu\n")
+			// Debian 12's iPXE has no poweroff; the menu would wipe out its
+			// message at once.
+			s.add(":do_", string(command), "\n", string(command), " || echo This iPXE can not do that\nsleep 5 ||\ngoto menu\n")
 		}
 	}
 }
