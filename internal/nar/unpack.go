@@ -46,7 +46,7 @@ func Unpack(src io.Reader, dir *os.File, name string) error {
 		return err
 	}
 	if err := u.node(int(dir.Fd()), name, 0); err != nil {
-		return fmt.Errorf("%s: %w", name, err)
+		return err
 	}
 	return u.end()
 }

@@ -72,8 +72,8 @@ func checkSchemaVersion(file string) error {
 }
 
 // known reads what the database says of every path.
-func known(db *sql.DB) (map[string]*entry, error) {
-	rows, err := db.Query("select id, path, narSize from ValidPaths")
+func (s *Store) known() (map[string]*entry, error) {
+	rows, err := s.db.Query("select id, path, narSize from ValidPaths")
 	if err != nil {
 		return nil, err
 	}
@@ -87,13 +87,13 @@ func known(db *sql.DB) (map[string]*entry, error) {
 		if err := rows.Scan(&e.id, &path, &size); err != nil {
 			return nil, err
 		}
-		e.base, e.narSize = strings.TrimPrefix(path, Dir+"/"), size.Int64
+		e.base, e.narSize = strings.TrimPrefix(path, s.storeDir+"/"), size.Int64
 		all[e.base], byID[e.id] = &e, &e
 	}
 	if err := rows.Err(); err != nil {
 		return nil, err
 	}
-	return all, readReferences(db, byID)
+	return all, readReferences(s.db, byID)
 }
 
 func readReferences(db *sql.DB, byID map[int64]*entry) error {
@@ -124,13 +124,13 @@ func (s *Store) Register(ctx context.Context, paths []Path) error {
 	if err != nil {
 		return err
 	}
-	if err := insert(ctx, tx, paths); err != nil {
+	if err := s.insert(ctx, tx, paths); err != nil {
 		return errors.Join(err, tx.Rollback())
 	}
 	if err := tx.Commit(); err != nil {
 		return err
 	}
-	s.valid, err = known(s.db)
+	s.valid, err = s.known()
 	return err
 }
 
@@ -149,7 +149,7 @@ func (s *Store) checkReferences(paths []Path) error {
 	return nil
 }
 
-func insert(ctx context.Context, tx *sql.Tx, paths []Path) error {
+func (s *Store) insert(ctx context.Context, tx *sql.Tx, paths []Path) error {
 	const path = `insert into ValidPaths (path, hash, registrationTime, deriver, narSize, sigs, ca) values (?, ?, ?, ?, ?, ?, ?)
 		on conflict (path) do update set hash = excluded.hash, deriver = excluded.deriver,
 			narSize = excluded.narSize, sigs = excluded.sigs, ca = excluded.ca returning id`
@@ -157,8 +157,8 @@ func insert(ctx context.Context, tx *sql.Tx, paths []Path) error {
 	ids := make(map[string]int64, len(paths))
 	for _, p := range paths {
 		var id int64
-		row := tx.QueryRowContext(ctx, path, Dir+"/"+p.Base, fmt.Sprintf("sha256:%x", p.NarHash), now,
-			orNull(p.deriver()), p.NarSize, orNull(strings.Join(p.Signatures, " ")), orNull(p.CA))
+		row := tx.QueryRowContext(ctx, path, s.full(p.Base), fmt.Sprintf("sha256:%x", p.NarHash), now,
+			orNull(s.deriver(&p)), p.NarSize, orNull(strings.Join(p.Signatures, " ")), orNull(p.CA))
 		if err := row.Scan(&id); err != nil {
 			return fmt.Errorf("%s: %w", p.Base, err)
 		}
@@ -172,7 +172,7 @@ func insert(ctx context.Context, tx *sql.Tx, paths []Path) error {
 	defer statement.Close()
 	for _, p := range paths {
 		for _, r := range p.References {
-			if _, err := statement.ExecContext(ctx, ids[p.Base], Dir+"/"+r); err != nil {
+			if _, err := statement.ExecContext(ctx, ids[p.Base], s.full(r)); err != nil {
 				return fmt.Errorf("%s: reference to %s: %w", p.Base, r, err)
 			}
 		}
@@ -180,11 +180,11 @@ func insert(ctx context.Context, tx *sql.Tx, paths []Path) error {
 	return nil
 }
 
-func (p *Path) deriver() string {
+func (s *Store) deriver(p *Path) string {
 	if p.Deriver == "" {
 		return ""
 	}
-	return Dir + "/" + p.Deriver
+	return s.full(p.Deriver)
 }
 
 func orNull(text string) sql.NullString { return sql.NullString{String: text, Valid: text != ""} }

@@ -32,7 +32,7 @@ func (s *Store) generations() ([]generation, error) {
 		if err != nil {
 			return nil, err
 		}
-		all = append(all, generation{number, strings.TrimPrefix(target, Dir+"/")})
+		all = append(all, generation{number, strings.TrimPrefix(target, s.storeDir+"/")})
 	}
 	slices.SortFunc(all, func(a, b generation) int { return a.number - b.number })
 	return all, nil
@@ -58,10 +58,10 @@ func (s *Store) SetSystem(toplevel string) error {
 		}
 	}
 	err = errors.Join(
-		replaceLink(Dir+"/"+toplevel, s.state("profiles", linkName(number))),
+		replaceLink(s.full(toplevel), s.state("profiles", linkName(number))),
 		replaceLink(linkName(number), s.state("profiles", "system")),
 		// The booted system's garbage collector looks for roots here only.
-		replaceLink("/nix/var/nix/profiles", s.state("gcroots", "profiles")),
+		replaceLink(s.stateDir()+"/profiles", s.state("gcroots", "profiles")),
 		s.markNixOS())
 	return err
 }

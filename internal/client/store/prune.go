@@ -105,7 +105,7 @@ func (s *Store) leadsTo(link string) string {
 			link = filepath.Join(filepath.Dir(link), target)
 			continue
 		}
-		if inStore, ok := strings.CutPrefix(filepath.Clean(target), Dir+"/"); ok {
+		if inStore, ok := strings.CutPrefix(filepath.Clean(target), s.storeDir+"/"); ok {
 			base, _, _ := strings.Cut(inStore, "/")
 			return base
 		}
@@ -116,7 +116,7 @@ func (s *Store) leadsTo(link string) string {
 
 // sweep removes what isn't alive, names that are of no store path included.
 func (s *Store) sweep(live map[string]bool) error {
-	names, err := os.ReadDir(s.dir())
+	names, err := os.ReadDir(s.Dir())
 	if err != nil {
 		return err
 	}
@@ -136,7 +136,7 @@ func (s *Store) sweep(live map[string]bool) error {
 // sweepLinks removes content that only .links still has, when the booted system
 // shares equal files (auto-optimise-store): else nothing would become free.
 func (s *Store) sweepLinks() error {
-	dir := filepath.Join(s.dir(), ".links")
+	dir := filepath.Join(s.Dir(), ".links")
 	links, err := os.ReadDir(dir)
 	if errors.Is(err, os.ErrNotExist) {
 		return nil

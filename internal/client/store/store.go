@@ -11,9 +11,6 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Dir is where the store is for the system that boots.
-const Dir = "/nix/store"
-
 // unpackDir is the directory in the store for what isn't whole yet. It has no
 // name of a store path, so Nix takes it for garbage too.
 const unpackDir = ".ravenboot"
@@ -41,15 +38,17 @@ type entry struct {
 // Store is a store below a root. One process at a time may use it, and not
 // several of its goroutines; but for Final and Temporary, which any may.
 type Store struct {
-	root  string
-	db    *sql.DB
-	valid map[string]*entry
+	root     string
+	storeDir string // as the booted system sees it
+	db       *sql.DB
+	valid    map[string]*entry
 }
 
-// Open opens the store below a root, and makes what is missing of it. The
-// caller must Close it.
-func Open(root string) (*Store, error) {
-	s := &Store{root: root}
+// Open opens the store below a root, and makes what is missing of it. storeDir
+// is where the booted system finds it, "/nix/store"; its state is beside it in
+// "var/nix". The caller must Close it.
+func Open(root, storeDir string) (*Store, error) {
+	s := &Store{root: root, storeDir: storeDir}
 	if err := s.makeDirs(); err != nil {
 		return nil, err
 	}
@@ -57,7 +56,7 @@ func Open(root string) (*Store, error) {
 	if s.db, err = openDatabase(s.state("db")); err != nil {
 		return nil, err
 	}
-	if s.valid, err = known(s.db); err != nil {
+	if s.valid, err = s.known(); err != nil {
 		return nil, errors.Join(fmt.Errorf("%s: %w", s.state("db", "db.sqlite"), err), s.db.Close())
 	}
 	return s, nil
@@ -69,12 +68,12 @@ func (s *Store) makeDirs() error {
 			return err
 		}
 	}
-	if err := os.MkdirAll(s.dir(), 0o755); err != nil {
+	if err := os.MkdirAll(s.Dir(), 0o755); err != nil {
 		return err
 	}
 	// Builders of the booted system write into the store, as its own activation
 	// sets it.
-	if err := os.Chmod(s.dir(), 0o775|fs.ModeSticky); err != nil {
+	if err := os.Chmod(s.Dir(), 0o775|fs.ModeSticky); err != nil {
 		return err
 	}
 	// What a former run left half made is worth nothing.
@@ -89,17 +88,24 @@ func (s *Store) Close() error {
 	return errors.Join(s.removeTree(s.Temporary()), s.db.Close())
 }
 
-func (s *Store) dir() string { return filepath.Join(s.root, Dir) }
+// Dir is where the store is now.
+func (s *Store) Dir() string { return filepath.Join(s.root, s.storeDir) }
+
+// stateDir is where the booted system finds what Nix knows of the store.
+func (s *Store) stateDir() string { return filepath.Join(filepath.Dir(s.storeDir), "var/nix") }
 
 func (s *Store) state(names ...string) string {
-	return filepath.Join(append([]string{s.root, "nix/var/nix"}, names...)...)
+	return filepath.Join(append([]string{s.root, s.stateDir()}, names...)...)
 }
 
+// full is a store path as the booted system and the database name it.
+func (s *Store) full(base string) string { return s.storeDir + "/" + base }
+
 // Final is where a store path's files belong.
-func (s *Store) Final(base string) string { return filepath.Join(s.dir(), base) }
+func (s *Store) Final(base string) string { return filepath.Join(s.Dir(), base) }
 
 // Temporary is the directory to unpack in: one step, a rename, away from Final.
-func (s *Store) Temporary() string { return filepath.Join(s.dir(), unpackDir) }
+func (s *Store) Temporary() string { return filepath.Join(s.Dir(), unpackDir) }
 
 // IsValid tells whether the database says that a path is valid, and its files
 // are there. A crash of the file system can lose them behind the database's
@@ -130,18 +136,18 @@ func (s *Store) Discard(base string) error {
 
 // Sync waits until everything is on the disk.
 func (s *Store) Sync() error {
-	dir, err := os.Open(s.dir())
+	dir, err := os.Open(s.Dir())
 	if err != nil {
 		return err
 	}
 	defer dir.Close()
 	if err := unix.Syncfs(int(dir.Fd())); err != nil {
-		return fmt.Errorf("syncfs %s: %w", s.dir(), err)
+		return fmt.Errorf("syncfs %s: %w", s.Dir(), err)
 	}
 	return nil
 }
 
-// Room is what the file system has free for the super-user.
+// Room is what the file system has free.
 type Room struct {
 	Bytes  int64
 	Inodes int64 // -1 if it has no fixed number of them
@@ -150,8 +156,8 @@ type Room struct {
 // Room asks the file system.
 func (s *Store) Room() (Room, error) {
 	var stat unix.Statfs_t
-	if err := unix.Statfs(s.dir(), &stat); err != nil {
-		return Room{}, fmt.Errorf("statfs %s: %w", s.dir(), err)
+	if err := unix.Statfs(s.Dir(), &stat); err != nil {
+		return Room{}, fmt.Errorf("statfs %s: %w", s.Dir(), err)
 	}
 	room := Room{Bytes: int64(stat.Bavail) * stat.Bsize, Inodes: int64(stat.Ffree)}
 	if stat.Files == 0 { // btrfs
