@@ -91,15 +91,25 @@ func (s *scan) readUses() {
 		what := "mounted on " + f[4]
 		s.uses[f[2]] = what
 		if strings.HasPrefix(g[1], "/dev/") {
-			s.uses[filepath.Base(g[1])] = what
+			s.uses[sysfsName(g[1])] = what
 		}
 	}
 	swaps, _ := os.ReadFile(filepath.Join(s.root, "proc/swaps"))
 	for line := range strings.Lines(string(swaps)) {
 		if f := strings.Fields(line); len(f) > 0 && strings.HasPrefix(f[0], "/dev/") {
-			s.uses[filepath.Base(f[0])] = "used as swap"
+			s.uses[sysfsName(f[0])] = "used as swap"
 		}
 	}
+}
+
+// sysfsName is how sysfs calls a device below /dev: slashes can't be in a name
+// there.
+func sysfsName(path string) string {
+	return strings.ReplaceAll(strings.TrimPrefix(path, "/dev/"), "/", "!")
+}
+
+func devicePath(name string) string {
+	return filepath.Join("/dev", strings.ReplaceAll(name, "!", "/"))
 }
 
 // disk is false for what has no size, as drives without a medium, or isn't for
@@ -115,8 +125,7 @@ func (s scan) disk(name string) (Disk, bool) {
 		sector = sysfsSector
 	}
 	d := Disk{
-		// A slash in the name of a device is a "!" in sysfs.
-		Path:       filepath.Join("/dev", strings.ReplaceAll(name, "!", "/")),
+		Path:       devicePath(name),
 		Size:       sectors * sysfsSector,
 		SectorSize: uint(sector),
 		Model:      s.read(name, "device/model"),
@@ -196,13 +205,13 @@ func (s scan) inUse(name string) string {
 	}
 	for _, d := range devices {
 		base := filepath.Base(d)
-		shown := "/dev/" + strings.ReplaceAll(base, "!", "/") + " is "
+		shown := devicePath(base) + " is "
 		if use := cmp.Or(s.uses[base], s.uses[s.read(d, "dev")]); use != "" {
 			return shown + use
 		}
 		holders, _ := os.ReadDir(filepath.Join(s.root, "sys/block", d, "holders"))
 		if len(holders) > 0 {
-			return shown + "part of /dev/" + holders[0].Name()
+			return shown + "part of " + devicePath(holders[0].Name())
 		}
 	}
 	return ""

@@ -91,13 +91,13 @@ type maker struct {
 
 // makers are told to overwrite where they would ask: Make has wiped what was
 // there, and nobody is there to answer. xfsprogs 5.19 and later refuse less
-// than what stands here.
+// than what stands here; mkswap ends a label with a zero in its 16 bytes.
 var makers = map[Format]maker{
 	Ext4:  {"mkfs.ext4", "e2fsprogs", 16, 8 * mib, true, options("-L", "-q", "-F")},
 	XFS:   {"mkfs.xfs", "xfsprogs", 12, 300 * mib, true, options("-L", "-q", "-f")},
 	Btrfs: {"mkfs.btrfs", "btrfs-progs", 255, 128 * mib, true, options("-L", "-q", "-f")},
 	VFAT:  {"mkfs.vfat", "dosfstools", 11, 2 * mib, true, vfatOptions},
-	Swap:  {"mkswap", "util-linux", 16, mib, false, options("-L")},
+	Swap:  {"mkswap", "util-linux", 15, mib, false, options("-L")},
 }
 
 func options(label string, always ...string) func(placed, uint) []string {

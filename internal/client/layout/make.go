@@ -261,7 +261,7 @@ func partitionNode(major, minor uint32, number int) (string, error) {
 		if readTrimmed(file) != fmt.Sprint(number) {
 			continue
 		}
-		path := filepath.Join("/dev", strings.ReplaceAll(filepath.Base(dir), "!", "/"))
+		path := devicePath(filepath.Base(dir))
 		var st unix.Stat_t
 		if err := unix.Stat(path, &st); err != nil {
 			return "", fmt.Errorf("%s: %w; is devtmpfs mounted on /dev?", path, err)
@@ -271,7 +271,7 @@ func partitionNode(major, minor uint32, number int) (string, error) {
 		}
 		return path, nil
 	}
-	return "", errors.New("the kernel doesn't know it; was it built without GPT?")
+	return "", errors.New("the kernel doesn't know it yet")
 }
 
 func readTrimmed(path string) string {

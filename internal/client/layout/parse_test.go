@@ -131,7 +131,7 @@ func TestParseProblems(t *testing.T) {
 		{"long ext4 label", part(`"size": "1G", "format": "ext4", "formatLabel": "0123456789abcdefg"`), `partitions[0].formatLabel: "0123456789abcdefg" has 17 bytes; ext4 has room for 16`},
 		{"long xfs label", part(`"size": "1G", "format": "xfs", "formatLabel": "0123456789abé"`), `partitions[0].formatLabel: "0123456789abé" has 14 bytes; xfs has room for 12`},
 		{"long vfat label", part(`"size": "1G", "format": "vfat", "formatLabel": "0123456789AB"`), `partitions[0].formatLabel: "0123456789AB" has 12 bytes; vfat has room for 11`},
-		{"long swap label", part(`"size": "1G", "format": "swap", "formatLabel": "0123456789abcdefg"`), `partitions[0].formatLabel: "0123456789abcdefg" has 17 bytes; swap has room for 16`},
+		{"long swap label", part(`"size": "1G", "format": "swap", "formatLabel": "0123456789abcdef"`), `partitions[0].formatLabel: "0123456789abcdef" has 16 bytes; swap has room for 15`},
 		{"long btrfs label", part(`"size": "1G", "format": "btrfs", "formatLabel": "` + strings.Repeat("x", 256) + `"`),
 			`partitions[0].formatLabel: "` + strings.Repeat("x", 60) + `..." has 256 bytes; btrfs has room for 255`},
 		{"lower-case vfat label", part(`"size": "1G", "format": "vfat", "formatLabel": "esp"`), `partitions[0].formatLabel: "esp" has lower-case letters, or others that FAT doesn't know; write it as ESP`},

@@ -33,7 +33,7 @@ func sideBySide(declared []placed, f Found, v Verdict) string {
 		number := i + 1
 		if i < len(declared) {
 			d := declared[i]
-			left = lines(d.Label, d.size, typeText(d.Type), string(d.Format), d.FormatLabel)
+			left = lines(d.Label, d.size, typeText(d.Type), cmp.Or(string(d.Format), "anything"), d.FormatLabel)
 		}
 		if i < len(f.Partitions) {
 			p := f.Partitions[i]

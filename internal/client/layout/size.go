@@ -31,6 +31,8 @@ func parseSize(text string) (uint64, error) {
 // it isn't.
 func sizeText(n uint64) string {
 	switch {
+	case n >= tib && n%tib == 0:
+		return fmt.Sprintf("%dT", n/tib)
 	case n >= gib && n%gib == 0:
 		return fmt.Sprintf("%dG", n/gib)
 	case n%mib == 0:
