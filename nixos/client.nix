@@ -18,38 +18,37 @@ let
 
   # Nothing that udev would escape in /dev/disk/by-partlabel.
   plainName = types.strMatching "[A-Za-z0-9._-]+";
-  size = types.strMatching "[1-9][0-9]*[KMGT]";
+  size = types.strMatching "[1-9][0-9]*[MGT]";
 
-  # Of each format: the longest label that its mkfs takes, and the programs that
-  # make it. With the scripted initrd a link must be made, because only files
-  # are copied there.
+  # Of each format: the labels that it has room for, and what makes it: a program,
+  # and the names by which ravenboot-client calls it where they are links.
   formats = {
     ext4 = {
-      label = 16;
+      labels = "[A-Za-z0-9._-]{1,16}";
       package = pkgs.e2fsprogs;
       program = "mke2fs";
       names = [ "mkfs.ext4" ];
     };
     xfs = {
-      label = 12;
+      labels = "[A-Za-z0-9._-]{1,12}";
       package = pkgs.xfsprogs;
       program = "mkfs.xfs";
       names = [ ];
     };
     btrfs = {
-      label = 255;
+      labels = "[A-Za-z0-9._-]{1,255}";
       package = pkgs.btrfs-progs;
       program = "mkfs.btrfs";
       names = [ ];
     };
     vfat = {
-      label = 11;
+      labels = "[A-Z0-9_-]{1,11}";
       package = pkgs.dosfstools;
       program = "mkfs.fat";
       names = [ "mkfs.vfat" ];
     };
     swap = {
-      label = 16;
+      labels = "[A-Za-z0-9._-]{1,16}";
       package = pkgs.util-linux;
       program = "mkswap";
       names = [ ];
@@ -69,10 +68,16 @@ let
       type = mkOption {
         type = types.either (types.enum [
           "esp"
-          "linux"
-          "swap"
           "bios-boot"
+          "xbootldr"
+          "linux"
+          "root"
+          "swap"
           "home"
+          "srv"
+          "var"
+          "lvm"
+          "raid"
         ]) (types.strMatching "[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}");
         default = "linux";
         description = "What the partition is for, or the GUID that says so.";
@@ -80,7 +85,7 @@ let
       size = mkOption {
         type = types.either (types.enum [ "rest" ]) size;
         example = "512M";
-        description = ''Size, as "512M" or "8G", or "rest" for what the others leave.'';
+        description = ''Size, as "512M" or "8G"; the last may have the "rest".'';
       };
       format = mkOption {
         type = types.nullOr (types.enum (builtins.attrNames formats));
@@ -94,7 +99,7 @@ let
         description = "Label of the file system or swap space.";
       };
       mountPoint = mkOption {
-        type = types.nullOr (types.strMatching "/|(/[A-Za-z0-9._-]+)+");
+        type = types.nullOr (types.strMatching "/|(/[A-Za-z0-9_-][A-Za-z0-9._-]*)+");
         default = null;
         example = "/";
         description = "Where the file system is mounted.";
@@ -284,7 +289,6 @@ let
     '';
   };
 
-  count = predicate: list: builtins.length (builtins.filter predicate list);
   distinct = list: lib.unique list == list;
 in
 {
@@ -527,19 +531,28 @@ in
           message = "boot.ravenboot.disk.partitions: two have the same mountPoint.";
         }
         {
-          assertion = count (partition: partition.size == "rest") cfg.disk.partitions <= 1;
-          message = ''boot.ravenboot.disk.partitions: only one can have the size "rest".'';
+          assertion =
+            cfg.disk.partitions == [ ] || lib.all (partition: partition.size != "rest") (lib.init cfg.disk.partitions);
+          message = ''boot.ravenboot.disk.partitions: only the last can have the size "rest".'';
         }
         {
           assertion = lib.all (partition: partition.format != null && partition.format != "swap") mounted;
           message = "boot.ravenboot.disk.partitions: one has a mountPoint, but no file system; give it a format.";
         }
         {
+          assertion = distinct (builtins.filter (label: label != null) (map (partition: partition.formatLabel) withFormat));
+          message = "boot.ravenboot.disk.partitions: two have the same formatLabel.";
+        }
+        {
           assertion = lib.all (
             partition:
-            partition.formatLabel == null || builtins.stringLength partition.formatLabel <= formats.${partition.format}.label
+            partition.formatLabel == null
+            || builtins.match formats.${partition.format}.labels partition.formatLabel != null
           ) withFormat;
-          message = "boot.ravenboot.disk.partitions: a formatLabel is too long (ext4 and swap 16, xfs 12, vfat 11, btrfs 255).";
+          message = ''
+            boot.ravenboot.disk.partitions: a formatLabel doesn't fit its format: ext4 and swap have room for 16 letters,
+            xfs for 12, btrfs for 255, vfat for 11 without lower-case ones.
+          '';
         }
         {
           assertion = lib.all (partition: partition.format != null || partition.formatLabel == null) cfg.disk.partitions;

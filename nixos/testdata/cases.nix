@@ -120,11 +120,17 @@ in
             label = "a";
             size = "rest";
             format = "vfat";
-            formatLabel = "longer-than-11";
+            formatLabel = "lower-case";
             mountPoint = "/srv";
           }
           {
             label = "b";
+            size = "1G";
+            format = "ext4";
+            formatLabel = "lower-case";
+          }
+          {
+            label = "c";
             size = "1G";
             formatLabel = "nothing";
           }

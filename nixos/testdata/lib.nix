@@ -304,6 +304,7 @@ let
     concatMapStringsSep = separator: f: list: concatStringsSep separator (map f list);
     mapAttrsToList = f: set: map (name: f name set.${name}) (attrNames set);
     unique = foldl' (seen: x: if elem x seen then seen else seen ++ [ x ]) [ ];
+    init = list: genList (elemAt list) (length list - 1);
     last = list: elemAt list (length list - 1);
     hasPrefix = prefix: text: substring 0 (stringLength prefix) text == prefix;
     hasSuffix =
