@@ -102,6 +102,8 @@ in
       };
       boot.loader.ravenboot.enable = false;
     };
+    example-desk = ../example/desk.nix;
+    example-hall = ../example/hall.nix;
     # Every assertion at once.
     wrong = client {
       boot.ravenboot.disk = {
@@ -153,6 +155,7 @@ in
         loaders.dirs = [ "/srv/loaders" ];
       };
     };
+    example = ../example/server.nix;
     open = server { services.ravenboot.openFirewall = true; };
     open-elsewhere = server {
       services.ravenboot = {

@@ -114,12 +114,17 @@ in
     environment.systemPackages = option (types.listOf types.package) [ ];
     fileSystems = option (types.attrsOf (types.submodule fileSystem)) { };
     hardware.enableRedistributableFirmware = option types.bool false;
+    networking.hostName = option types.str "nixos";
     networking.firewall = {
       allowedTCPPorts = option (types.listOf types.int) [ ];
       allowedUDPPorts = option (types.listOf types.int) [ ];
     };
     nix.package = lib.mkOption { type = types.package; };
+    services.cage.enable = option types.bool false;
+    services.xserver.enable = option types.bool false;
+    specialisation = option (types.attrsOf types.attrs) { };
     swapDevices = option (types.listOf (types.attrsOf types.str)) [ ];
+    system.stateVersion = option types.str "";
     systemd.services = option (types.attrsOf unit) { };
     users.groups = option (types.attrsOf types.attrs) { };
     users.users = option (types.attrsOf types.attrs) { };

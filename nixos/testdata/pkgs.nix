@@ -26,6 +26,8 @@ in
   coreutils = package "coreutils";
   dosfstools = package "dosfstools";
   e2fsprogs = split "e2fsprogs";
+  firefox = package "firefox";
+  gcc = package "gcc";
   ipxe = package "ipxe";
   nix = package "nix";
   util-linux = split "util-linux";
