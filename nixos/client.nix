@@ -184,11 +184,15 @@ let
     };
   };
 
-  # Where stage 1 mounts what the layout makes. RequiresMountsFor would say
-  # "after these"; the disk is put in order before.
-  mountUnits = map (
-    partition: "${utils.escapeSystemdPath ("/sysroot" + partition.mountPoint)}.mount"
-  ) (builtins.filter (partition: utils.fsNeededForBoot config.fileSystems.${partition.mountPoint}) mounted);
+  # What stage 1 itself checks and mounts. Not local-fs-pre.target, which would
+  # do for all: sysinit.target comes after it, and with that all else in the
+  # initrd, such as its sshd, while the disk waits for the operator.
+  early = builtins.filter (partition: utils.fsNeededForBoot config.fileSystems.${partition.mountPoint}) mounted;
+  mountUnits = map (partition: "${utils.escapeSystemdPath ("/sysroot" + partition.mountPoint)}.mount") early;
+  checkUnits = [
+    "systemd-fsck-root.service"
+  ]
+  ++ map (partition: "systemd-fsck@${utils.escapeSystemdPath (device partition)}.service") early;
 
   systemdInitrd = {
     # Any NIC with an address will do: the one that the machine started from is
@@ -228,16 +232,9 @@ let
       {
         description = "Disk layout";
         # So that no disk turns up after the choice among disks was made.
-        wants = [
-          "systemd-udev-settle.service"
-          "local-fs-pre.target"
-        ];
+        wants = [ "systemd-udev-settle.service" ];
         after = [ "systemd-udev-settle.service" ];
-        before = mountUnits ++ [
-          "systemd-fsck-root.service"
-          "local-fs-pre.target"
-          "shutdown.target"
-        ];
+        before = mountUnits ++ checkUnits ++ [ "shutdown.target" ];
         requiredBy = mountUnits;
         serviceConfig.ExecStart = "/bin/${layoutCommand "/etc/ravenboot/layout.json"}";
       }
@@ -460,6 +457,9 @@ in
             {
               availableKernelModules = cfg.kernelModules;
               network.enable = true;
+              # NetworkManager takes a card that has an address for somebody
+              # else's, and never renews the lease.
+              network.flushBeforeStage2 = lib.mkIf config.networking.networkmanager.enable (lib.mkDefault true);
             }
             { systemd = lib.mkIf systemd systemdInitrd; }
           ]

@@ -6,6 +6,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -47,13 +48,14 @@ func TestInitrdUnits(t *testing.T) {
 	}
 	units := client.SystemdInitrd.Units
 	// What NixOS (systemd/initrd.nix) and systemd-fstab-generator have there.
-	mount := func(where string) string {
-		return "[Unit]\nDefaultDependencies=no\nRequires=systemd-fsck-root.service\nAfter=systemd-fsck-root.service\n" +
-			"Before=initrd-root-fs.target\n[Mount]\nWhat=/dev/disk/by-partlabel/nixos\nType=ext4\nWhere=" + where + "\n"
+	mount := func(where, label, check string) string {
+		return "[Unit]\nDefaultDependencies=no\nRequires=" + check + "\nAfter=" + check + "\nBefore=initrd-root-fs.target\n" +
+			"[Mount]\nWhat=/dev/disk/by-partlabel/" + label + "\nType=ext4\nWhere=" + where + "\n"
 	}
+	const storeCheck = `systemd-fsck@dev-disk-by\x2dpartlabel-nix\x2dstore.service`
 	files := map[string]string{
-		"sysroot.mount":     mount("/sysroot"),
-		"sysroot-nix.mount": mount("/sysroot/nix"),
+		"sysroot.mount":     mount("/sysroot", "nixos", "systemd-fsck-root.service"),
+		"sysroot-nix.mount": mount("/sysroot/nix", "nix-store", storeCheck),
 		"initrd-find-nixos-closure.service": "[Unit]\nDefaultDependencies=no\nRequiresMountsFor=/sysroot/nix/store\n" +
 			"Before=initrd.target shutdown.target\nConflicts=shutdown.target\n[Service]\nType=oneshot\nExecStart=/bin/true\n",
 	}
@@ -68,6 +70,9 @@ func TestInitrdUnits(t *testing.T) {
 		for _, by := range u.RequiredBy {
 			requires[by] = append(requires[by], name+".service")
 		}
+	}
+	if !slices.Contains(units["ravenboot-layout"].Before, storeCheck) {
+		t.Errorf("%s isn't after the layout", storeCheck)
 	}
 	for _, name := range []string{"ravenboot-layout.service", "ravenboot-closure.service"} {
 		if files[name] == "" {

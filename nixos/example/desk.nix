@@ -4,6 +4,7 @@
 {
   imports = [ ./lab.nix ];
 
+  networking.networkmanager.enable = true;
   services.xserver.enable = true;
   environment.systemPackages = [ pkgs.firefox ];
 

@@ -82,6 +82,7 @@ in
       postMountCommands = option types.lines "";
       extraUtilsCommands = option types.lines "";
       network.enable = option types.bool false;
+      network.flushBeforeStage2 = option types.bool (!systemdInitrd);
       network.udhcpc.enable = option types.bool false;
       systemd = {
         enable = option types.bool systemdInitrd;
@@ -114,6 +115,7 @@ in
     environment.systemPackages = option (types.listOf types.package) [ ];
     fileSystems = option (types.attrsOf (types.submodule fileSystem)) { };
     hardware.enableRedistributableFirmware = option types.bool false;
+    networking.networkmanager.enable = option types.bool false;
     networking.hostName = option types.str "nixos";
     networking.firewall = {
       allowedTCPPorts = option (types.listOf types.int) [ ];
