@@ -135,22 +135,21 @@ let
   makers = map (format: formats.${format}) (lib.unique (map (partition: partition.format) withFormat));
   device = partition: "/dev/disk/by-partlabel/${partition.label}";
 
-  # Words with which no shell does anything, and that systemd reads alike.
-  layoutCommand =
+  # The options' types leave nothing that a shell would read otherwise than
+  # systemd does.
+  layoutArguments =
     file:
     lib.escapeShellArgs [
-      "ravenboot-client"
       "layout"
       "-layout"
       file
       "-on-mismatch"
       cfg.onMismatch
     ];
-  closureCommand =
+  closureArguments =
     root:
     lib.escapeShellArgs (
       [
-        "ravenboot-client"
         "closure"
         "-root"
         root
@@ -236,7 +235,7 @@ let
         after = [ "systemd-udev-settle.service" ];
         before = mountUnits ++ checkUnits ++ [ "shutdown.target" ];
         requiredBy = mountUnits;
-        serviceConfig.ExecStart = "/bin/${layoutCommand "/etc/ravenboot/layout.json"}";
+        serviceConfig.ExecStart = "/bin/ravenboot-client ${layoutArguments "/etc/ravenboot/layout.json"}";
       }
     ];
 
@@ -251,7 +250,7 @@ let
         requiredBy = [ "initrd-find-nixos-closure.service" ];
         unitConfig.RequiresMountsFor = "/sysroot/nix/store";
         environment = lib.optionalAttrs (cfg.engine == "nix") { HOME = "/root"; };
-        serviceConfig.ExecStart = "/bin/${closureCommand "/sysroot"}";
+        serviceConfig.ExecStart = "/bin/ravenboot-client ${closureArguments "/sysroot"}";
       }
     ];
   };
@@ -263,7 +262,7 @@ let
 
     # After the network, whose commands come with mkBefore.
     preLVMCommands = ''
-      ${layoutCommand layoutFile} || fail
+      ravenboot-client ${layoutArguments layoutFile} || fail
       udevadm settle
     '';
     # Before the network's own, which takes the addresses away again.
@@ -271,7 +270,7 @@ let
       ${lib.optionalString (cfg.engine == "nix") ''
         [ -e /etc/passwd ] || echo 'root:x:0:0:root:/root:/bin/sh' >/etc/passwd
         export HOME=/root
-      ''}${closureCommand "/mnt-root"} || fail
+      ''}ravenboot-client ${closureArguments "/mnt-root"} || fail
     '';
     extraUtilsCommands = ''
       copy_bin_and_libs ${cfg.package}/bin/ravenboot-client
