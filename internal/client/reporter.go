@@ -39,8 +39,8 @@ type Reporter struct {
 	once  sync.Once // a server that can't be reached is said once
 }
 
-// errNobody is why a machine can't report.
-var errNobody = errors.New("the kernel command line has no ravenboot.url and ravenboot.ticket, so there is nobody to report to")
+// ErrNobody is why a machine can't report.
+var ErrNobody = errors.New("the kernel command line has no ravenboot.url and ravenboot.ticket, so there is nobody to report to")
 
 // NewReporter makes a Reporter. What can't be delivered is said once.
 func NewReporter(s Settings, say func(line string)) *Reporter {
@@ -92,7 +92,7 @@ func (r *Reporter) Close() {
 // Send reports, and waits for the reply.
 func (r *Reporter) Send(ctx context.Context, one report.Report) (report.Reply, error) {
 	if r.http == nil {
-		return report.Reply{}, errNobody
+		return report.Reply{}, ErrNobody
 	}
 	one.Text = report.Clip(one.Text)
 	text, err := json.Marshal(one)

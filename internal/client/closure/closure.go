@@ -13,6 +13,7 @@ import (
 	"github.com/nix-community/go-nix/pkg/narinfo/signature"
 	"github.com/nix-community/go-nix/pkg/storepath"
 
+	"ravenboot/internal/client"
 	"ravenboot/internal/client/store"
 	"ravenboot/internal/report"
 )
@@ -89,8 +90,7 @@ func (c *Closure) Run(ctx context.Context) error {
 }
 
 func (c *Closure) run(ctx context.Context, s *store.Store) error {
-	toplevel := c.toplevel
-	p, err := c.fetch.ask(ctx, toplevel)
+	p, err := c.fetch.ask(ctx, c.toplevel)
 	if err != nil {
 		return err
 	}
@@ -99,10 +99,15 @@ func (c *Closure) run(ctx context.Context, s *store.Store) error {
 			return err
 		}
 	}
-	if err := checkToplevel(s.Final(toplevel)); err != nil {
+	return c.finish(s)
+}
+
+// finish makes the system the current generation once it is whole.
+func (c *Closure) finish(s *store.Store) error {
+	if err := checkToplevel(s.Final(c.toplevel)); err != nil {
 		return err
 	}
-	if err := s.SetSystem(toplevel); err != nil {
+	if err := s.SetSystem(c.toplevel); err != nil {
 		return err
 	}
 	return s.Sync()
@@ -110,7 +115,7 @@ func (c *Closure) run(ctx context.Context, s *store.Store) error {
 
 func (c *Closure) bring(ctx context.Context, s *store.Store, p *plan) error {
 	c.fetch.byteTotal.Store(p.narBytes())
-	c.config.Say(fmt.Sprintf("%d store paths to fetch, %s", len(p.missing), size(p.narBytes())))
+	c.config.Say(fmt.Sprintf("%d store paths to fetch, %s", len(p.missing), client.Bytes(p.narBytes())))
 	if err := c.makeRoom(ctx, s, p); err != nil {
 		return err
 	}
@@ -180,7 +185,7 @@ func (c *Closure) makeRoom(ctx context.Context, s *store.Store, p *plan) error {
 	if err != nil || comfortable(room) {
 		return err
 	}
-	c.config.Say(fmt.Sprintf("%s and %d inodes free, %s to come: removing what is old", size(room.Bytes), room.Inodes, size(need)))
+	c.config.Say(fmt.Sprintf("%s and %d inodes free, %s to come: removing what is old", client.Bytes(room.Bytes), room.Inodes, client.Bytes(need)))
 	gone, err := s.Prune(ctx, c.toplevel, p.keep, comfortable)
 	if err != nil {
 		return err
@@ -193,7 +198,7 @@ func (c *Closure) makeRoom(ctx context.Context, s *store.Store, p *plan) error {
 		return err
 	}
 	return fmt.Errorf("%w: the system needs %s more, and there are %s free after removing all that is old; "+
-		"give it a larger disk, or a smaller system", ErrFull, size(need+spare), size(room.Bytes))
+		"give it a larger disk, or a smaller system", ErrFull, client.Bytes(need+spare), client.Bytes(room.Bytes))
 }
 
 // stillToCome is the size of what isn't in its place already.
@@ -212,15 +217,4 @@ func numbers(all []int) string {
 		words = append(words, fmt.Sprint(n))
 	}
 	return strings.Join(words, ", ")
-}
-
-// size writes a number of bytes for people.
-func size(n int64) string {
-	switch {
-	case n >= 1e9:
-		return fmt.Sprintf("%.1f GB", float64(n)/1e9)
-	case n >= 1e6:
-		return fmt.Sprintf("%.0f MB", float64(n)/1e6)
-	}
-	return fmt.Sprintf("%.0f kB", float64(n)/1e3)
 }

@@ -44,11 +44,15 @@ type Store struct {
 	valid    map[string]*entry
 }
 
-// Open opens the store below a root, and makes what is missing of it. storeDir
-// is where the booted system finds it, "/nix/store"; its state is beside it in
-// "var/nix". The caller must Close it.
+// At is the store below a root, whose database isn't opened: its files and its
+// system profile can be asked for. storeDir is where the booted system finds it,
+// "/nix/store"; its state is beside it in "var/nix".
+func At(root, storeDir string) *Store { return &Store{root: root, storeDir: storeDir} }
+
+// Open opens the store below a root, as At says, and makes what is missing of
+// it. The caller must Close it.
 func Open(root, storeDir string) (*Store, error) {
-	s := &Store{root: root, storeDir: storeDir}
+	s := At(root, storeDir)
 	if err := s.makeDirs(); err != nil {
 		return nil, err
 	}
@@ -90,6 +94,11 @@ func (s *Store) Close() error {
 
 // Dir is where the store is now.
 func (s *Store) Dir() string { return filepath.Join(s.root, s.storeDir) }
+
+// URL is the store as Nix takes it: `nix copy --to URL`.
+func (s *Store) URL() string {
+	return "local?root=" + s.root + "&store=" + s.storeDir + "&state=" + s.state() + "&real=" + s.Dir()
+}
 
 // stateDir is where the booted system finds what Nix knows of the store.
 func (s *Store) stateDir() string { return filepath.Join(filepath.Dir(s.storeDir), "var/nix") }
