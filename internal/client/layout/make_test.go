@@ -330,19 +330,19 @@ func halve(path string) error {
 func TestPowerCut(t *testing.T) {
 	l := mustParse(t, small)
 	d := loop(t, 160*mib)
-	// Once the new table is written, it no longer matters what was before.
-	const every, toTheTable = 1000, 10
+	// Once the old table is cleared, it no longer matters what was before.
+	const every, untilCleared = 1000, 4
 	for name, test := range map[string]struct {
 		occupy func(*testing.T, Disk)
 		steps  int
 	}{
 		"blank":      {func(*testing.T, Disk) {}, every},
-		"GPT":        {occupants["GPT by sfdisk"], toTheTable},
-		"MBR":        {occupants["MBR with a FAT"], toTheTable},
-		"whole disk": {occupants["whole-disk ext4"], toTheTable},
+		"GPT":        {occupants["GPT by sfdisk"], untilCleared},
+		"MBR":        {occupants["MBR with a FAT"], untilCleared},
+		"whole disk": {occupants["whole-disk ext4"], untilCleared},
 		"our older one": {func(t *testing.T, d Disk) {
 			mustMake(t, mustParse(t, with(`{"label": "a", "type": "home", "size": "9M"}`)), d)
-		}, toTheTable},
+		}, untilCleared},
 	} {
 		t.Run(name, func(t *testing.T) {
 			for k := 1; k <= test.steps; k++ {
