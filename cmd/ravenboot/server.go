@@ -9,6 +9,7 @@ import (
 	"net/netip"
 	"strconv"
 	"sync/atomic"
+	"time"
 
 	"ravenboot/assets"
 	"ravenboot/dhcp"
@@ -16,9 +17,11 @@ import (
 	"ravenboot/internal/boot"
 	"ravenboot/internal/config"
 	"ravenboot/internal/generation"
+	"ravenboot/internal/machine"
 	"ravenboot/internal/metrics"
 	"ravenboot/internal/nixcache"
 	"ravenboot/internal/state"
+	"ravenboot/internal/ticket"
 	"ravenboot/internal/web"
 )
 
@@ -34,6 +37,7 @@ type server struct {
 	loaders *assets.Loaders
 	decider *boot.Decider
 	scripts *web.Scripts
+	tickets *ticket.Key
 	dhcp    *dhcp.Server
 	cache   *nixcache.Cache // nil unless [cache] enabled
 	state   *state.State    // nil but in mode server
@@ -58,8 +62,9 @@ func newServer(cfg *config.Config, log *slog.Logger) (*server, error) {
 	}
 	s.loaders = assets.FindLoaders(cfg.Loaders.Dirs)
 	s.decider = boot.New(cfg.Boot, s.catalog, s.loaders)
+	s.tickets = openTickets(cfg.Server.StateDir, log)
 	s.scripts = web.NewScripts(s.decider, web.ScriptsConfig{
-		Address: cfg.Server.Address, HTTPPort: s.httpPort(), Observe: s.metrics.Script,
+		Address: cfg.Server.Address, HTTPPort: s.httpPort(), Ticket: minter(s.tickets), Observe: s.metrics.Script,
 	}, log)
 	if cfg.DHCP.Mode == config.ModeServer {
 		if err := s.openLeases(); err != nil {
@@ -74,6 +79,23 @@ func newServer(cfg *config.Config, log *slog.Logger) (*server, error) {
 		return nil, errors.Join(err, s.closeState())
 	}
 	return s, nil
+}
+
+// openTickets opens the key of tickets. Machines boot without one, so what is
+// wrong with it stops nobody.
+func openTickets(stateDir string, log *slog.Logger) *ticket.Key {
+	key, err := ticket.OpenKey(stateDir)
+	if err == nil {
+		return key
+	}
+	log.Warn("tickets", "step", "start", "outcome", "kept in memory",
+		"reason", err, "hint", "machines that are up when the server restarts can't report any more until they boot again")
+	return ticket.NewKey()
+}
+
+// minter makes tickets that begin now.
+func minter(key *ticket.Key) func(machine.MAC) string {
+	return func(mac machine.MAC) string { return key.Mint(mac, time.Now()) }
 }
 
 func (s *server) openLeases() error {

@@ -21,6 +21,7 @@ import (
 	"ravenboot/internal/boot"
 	"ravenboot/internal/generation"
 	"ravenboot/internal/machine"
+	"ravenboot/internal/ticket"
 )
 
 var update = flag.Bool("update", false, "rewrite the golden files")
@@ -79,7 +80,8 @@ func policy() boot.Policy {
 
 func scripts(p boot.Policy) *Scripts {
 	d := boot.New(p, fakeGenerations{"lab": generations("lab", "x86_64-linux", 42, 41)}, anyLoader{})
-	return NewScripts(d, ScriptsConfig{HTTPPort: 80}, quiet)
+	ticket := func(mac machine.MAC) string { return "TICKET-" + mac.Dashed() }
+	return NewScripts(d, ScriptsConfig{HTTPPort: 80, Ticket: ticket}, quiet)
 }
 
 func get(t *testing.T, h http.Handler, method, target string) *http.Response {
@@ -110,6 +112,7 @@ func TestScripts(t *testing.T) {
 		{"menu-bios", host + "pcbios", policy(), 200},
 		{"menu-arm64", "/boot.ipxe?mac=02:00:00:00:00:01&arch=arm64&platform=efi", policy(), 200},
 		{"generation", host + "efi&entry=lab/42", policy(), 200},
+		{"without-mac", "/boot.ipxe?uuid=4c4c4544-0042-3510-8052-b4c04f4d3432&entry=lab/42", policy(), 200},
 		{"specialisation", host + "efi&entry=latest/exam", policy(), 200},
 		{"image", host + "pcbios&entry=rescue", policy(), 200},
 		{"chain", host + "efi&entry=tool", policy(), 200},
@@ -136,6 +139,30 @@ func TestScripts(t *testing.T) {
 			}
 			golden(t, row.name+".ipxe", body)
 		})
+	}
+}
+
+// TestNoTicketWithoutRoom: a command line that is full up boots without a
+// ticket, and one that was too long before is refused as ever.
+func TestNoTicketWithoutRoom(t *testing.T) {
+	for _, row := range []struct {
+		bytes  int
+		status int
+		ticket bool
+		reason string
+	}{
+		{1500, 200, true, ""},
+		{1860, 200, false, "no ticket to report with: the kernel command line is 20"},
+		{2000, 500, false, "the kernel command line is 2"},
+	} {
+		p := policy()
+		p.Hosts[0].Args = []string{strings.Repeat("x", row.bytes)}
+		q := Query{Machine: machine.Machine{MAC: macA}, Entry: "lab/42"}
+		script := scripts(p).Render(q, "http://192.0.2.10")
+		if script.Status != row.status || strings.Contains(string(script.Text), " ravenboot.ticket=") != row.ticket ||
+			!strings.Contains(script.Reason, row.reason) {
+			t.Errorf("%d bytes: status %d, reason %s\n%s", row.bytes, script.Status, script.Reason, script.Text)
+		}
 	}
 }
 
@@ -290,7 +317,10 @@ func BenchmarkScript(b *testing.B) {
 		numbers = append(numbers, n)
 	}
 	d := boot.New(p, fakeGenerations{"lab": generations("lab", "x86_64-linux", numbers...)}, anyLoader{})
-	s := NewScripts(d, ScriptsConfig{HTTPPort: 80}, quiet)
+	key := ticket.NewKey()
+	s := NewScripts(d, ScriptsConfig{
+		HTTPPort: 80, Ticket: func(mac machine.MAC) string { return key.Mint(mac, time.Now()) },
+	}, quiet)
 	m := machine.Machine{MAC: machine.MAC{2, 0, 0, 1, 1, 7}, Arch: machine.X86_64, Firmware: machine.EFI}
 	for name, entry := range map[string]string{"menu": "", "boot": "lab/55"} {
 		b.Run(name, func(b *testing.B) {
