@@ -18,6 +18,7 @@ import (
 	"ravenboot/internal/config"
 	"ravenboot/internal/generation"
 	"ravenboot/internal/machine"
+	"ravenboot/internal/machines"
 	"ravenboot/internal/metrics"
 	"ravenboot/internal/nixcache"
 	"ravenboot/internal/state"
@@ -39,9 +40,10 @@ type server struct {
 	scripts *web.Scripts
 	tickets *ticket.Key
 	dhcp    *dhcp.Server
-	cache   *nixcache.Cache // nil unless [cache] enabled
-	state   *state.State    // nil but in mode server
-	pool    *lease.Pool     // likewise
+	cache   *nixcache.Cache    // nil unless [cache] enabled
+	state   *state.State       // nil where it can't be had, and nothing needs it
+	pool    *lease.Pool        // nil but in mode server
+	known   *machines.Machines // nil unless HTTP is on
 	sockets sockets
 }
 
@@ -70,6 +72,9 @@ func newServer(cfg *config.Config, log *slog.Logger) (*server, error) {
 		if err := s.openLeases(); err != nil {
 			return nil, err
 		}
+	}
+	if s.servesHTTP() {
+		s.openMachines()
 	}
 	var addresses dhcp.Addresses
 	if s.pool != nil {
@@ -111,6 +116,32 @@ func (s *server) openLeases() error {
 	return nil
 }
 
+// openMachines opens what keeps machines' reports. They are a comfort: where
+// the state directory can't be had, they are kept in memory.
+func (s *server) openMachines() {
+	err := s.tryMachines()
+	if err == nil {
+		return
+	}
+	s.log.Warn("reports", "step", "start", "outcome", "kept in memory", "reason", err,
+		"hint", "what machines reported, and what was approved, is forgotten when the server restarts")
+	// Without a store nothing can fail.
+	s.known, _ = machines.New(nil, s.log)
+}
+
+func (s *server) tryMachines() (err error) {
+	if s.state == nil {
+		if s.state, err = state.Open(s.config.Server.StateDir, s.log); err != nil {
+			s.state = nil
+			return err
+		}
+	}
+	s.known, err = machines.New(s.state, s.log)
+	return err
+}
+
+func (s *server) servesHTTP() bool { return s.config.HTTP.Listen != "" || s.sockets.http != nil }
+
 func (s *server) leaseCounts() []metrics.LeaseCount {
 	var counts []metrics.LeaseCount
 	for _, subnet := range s.pool.Stats() {
@@ -146,9 +177,9 @@ func (s *server) startTasks() error {
 	}
 	if cfg.Admin.Listen != "" || s.sockets.admin != nil {
 		tasks = append(tasks, web.NewServer("admin", cfg.Admin.Listen, s.sockets.admin,
-			web.NewAdminHandler(s.metrics.Handler(), s.healthy), s.log))
+			s.adminHandler(), s.log))
 	}
-	if cfg.HTTP.Listen != "" || s.sockets.http != nil {
+	if s.servesHTTP() {
 		tasks = append(tasks, web.NewServer("http", cfg.HTTP.Listen, s.sockets.http, s.bootHandler(), s.log))
 	}
 	if cfg.TFTP.Listen != "" || s.sockets.tftp != nil {
@@ -271,9 +302,20 @@ func (s *server) bootHandler() http.Handler {
 	files := assets.NewFiles(s.loaders, s.catalog, s.decider, assets.FilesConfig{
 		MaxTransfers: s.config.HTTP.MaxTransfers, Scripts: s.scripts, Observe: s.metrics.Transfer,
 	}, s.log)
-	var cache http.Handler
+	side := web.BootSide{Scripts: s.scripts, Files: files, Healthy: s.healthy}
 	if s.cache != nil {
-		cache = s.cache
+		side.Cache = s.cache
 	}
-	return web.NewBootHandler(s.scripts, files, cache, s.healthy)
+	if s.known != nil {
+		side.Reports = web.NewReports(s.tickets, s.known, s.metrics.Report, s.log)
+	}
+	return web.NewBootHandler(side)
+}
+
+func (s *server) adminHandler() http.Handler {
+	side := web.AdminSide{Metrics: s.metrics.Handler(), Healthy: s.healthy}
+	if s.known != nil {
+		side.Machines = web.NewMachinesAPI(s.known, s.decider, s.log)
+	}
+	return web.NewAdminHandler(side)
 }

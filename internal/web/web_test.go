@@ -84,6 +84,11 @@ func scripts(p boot.Policy) *Scripts {
 	return NewScripts(d, ScriptsConfig{HTTPPort: 80, Ticket: ticket}, quiet)
 }
 
+// bootHandler is a boot side without a cache, which takes no reports.
+func bootHandler(s *Scripts) http.Handler {
+	return NewBootHandler(BootSide{Scripts: s, Files: fakeFiles{}, Healthy: func() error { return nil }})
+}
+
 func get(t *testing.T, h http.Handler, method, target string) *http.Response {
 	t.Helper()
 	r := httptest.NewRequest(method, target, nil)
@@ -126,7 +131,7 @@ func TestScripts(t *testing.T) {
 		{"bad-argument", "/boot.ipxe?mac=52:54:00:12:34:57&entry=lab/42", policy(), 500},
 	} {
 		t.Run(row.name, func(t *testing.T) {
-			r := get(t, NewBootHandler(scripts(row.policy), fakeFiles{}, nil, func() error { return nil }), "GET", row.target)
+			r := get(t, bootHandler(scripts(row.policy)), "GET", row.target)
 			if r.StatusCode != row.status {
 				t.Errorf("status %d, want %d", r.StatusCode, row.status)
 			}
@@ -190,7 +195,9 @@ func golden(t *testing.T, name string, got []byte) {
 func fakeCache(w http.ResponseWriter, r *http.Request) { fmt.Fprint(w, "cache "+r.URL.Path) }
 
 func TestRoutes(t *testing.T) {
-	h := NewBootHandler(scripts(policy()), fakeFiles{}, http.HandlerFunc(fakeCache), func() error { return nil })
+	h := NewBootHandler(BootSide{
+		Scripts: scripts(policy()), Files: fakeFiles{}, Cache: http.HandlerFunc(fakeCache), Healthy: func() error { return nil },
+	})
 	for _, row := range []struct {
 		method, target string
 		status         int
@@ -225,14 +232,14 @@ func TestRoutes(t *testing.T) {
 }
 
 func TestCacheThatIsOff(t *testing.T) {
-	h := NewBootHandler(scripts(policy()), fakeFiles{}, nil, func() error { return nil })
+	h := bootHandler(scripts(policy()))
 	if r := get(t, h, "GET", "/cache/nix-cache-info"); r.StatusCode != http.StatusNotFound {
 		t.Errorf("status %d", r.StatusCode)
 	}
 }
 
 func TestHealth(t *testing.T) {
-	h := NewAdminHandler(http.NotFoundHandler(), func() error { return errors.New("tftp is down") })
+	h := NewAdminHandler(AdminSide{Metrics: http.NotFoundHandler(), Healthy: func() error { return errors.New("tftp is down") }})
 	r := get(t, h, "GET", "/healthz")
 	body, _ := io.ReadAll(r.Body)
 	if r.StatusCode != http.StatusServiceUnavailable || string(body) != "tftp is down\n" {
@@ -275,7 +282,7 @@ func TestLogSaysWhoWhatWhy(t *testing.T) {
 	s.log = slog.New(slog.NewTextHandler(&log, nil))
 	var observed []string
 	s.config.Observe = func(kind, result string) { observed = append(observed, kind+" "+result) }
-	h := NewBootHandler(s, fakeFiles{}, nil, func() error { return nil })
+	h := bootHandler(s)
 	get(t, h, "GET", "/boot.ipxe?mac=52:54:00:12:34:56")
 	get(t, h, "GET", "/boot.ipxe?mac=52:54:00:12:34:56&entry=lab/1")
 	for _, want := range []string{
@@ -295,7 +302,7 @@ func TestLogSaysWhoWhatWhy(t *testing.T) {
 func FuzzScript(f *testing.F) {
 	f.Add("mac=52:54:00:12:34:56&entry=lab/42")
 	f.Add("mac=52:54:00:12:34:56&serial=%0a%24%7bx%7d")
-	h := NewBootHandler(scripts(policy()), fakeFiles{}, nil, func() error { return nil })
+	h := bootHandler(scripts(policy()))
 	f.Fuzz(func(t *testing.T, query string) {
 		r := httptest.NewRequest("GET", "/boot.ipxe", nil)
 		r.URL.RawQuery = query
