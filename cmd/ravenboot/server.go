@@ -9,7 +9,6 @@ import (
 	"net/netip"
 	"strconv"
 	"sync/atomic"
-	"time"
 
 	"ravenboot/assets"
 	"ravenboot/dhcp"
@@ -17,7 +16,6 @@ import (
 	"ravenboot/internal/boot"
 	"ravenboot/internal/config"
 	"ravenboot/internal/generation"
-	"ravenboot/internal/machine"
 	"ravenboot/internal/machines"
 	"ravenboot/internal/metrics"
 	"ravenboot/internal/nixcache"
@@ -38,7 +36,7 @@ type server struct {
 	loaders *assets.Loaders
 	decider *boot.Decider
 	scripts *web.Scripts
-	tickets *ticket.Key
+	tickets *ticket.Key // nil unless HTTP is on
 	dhcp    *dhcp.Server
 	cache   *nixcache.Cache    // nil unless [cache] enabled
 	state   *state.State       // nil where it can't be had, and nothing needs it
@@ -64,18 +62,15 @@ func newServer(cfg *config.Config, log *slog.Logger) (*server, error) {
 	}
 	s.loaders = assets.FindLoaders(cfg.Loaders.Dirs)
 	s.decider = boot.New(cfg.Boot, s.catalog, s.loaders)
-	s.tickets = openTickets(cfg.Server.StateDir, log)
-	s.scripts = web.NewScripts(s.decider, web.ScriptsConfig{
-		Address: cfg.Server.Address, HTTPPort: s.httpPort(), Ticket: minter(s.tickets), Observe: s.metrics.Script,
-	}, log)
 	if cfg.DHCP.Mode == config.ModeServer {
 		if err := s.openLeases(); err != nil {
 			return nil, err
 		}
 	}
 	if s.servesHTTP() {
-		s.openMachines()
+		s.openReports()
 	}
+	s.scripts = web.NewScripts(s.decider, s.scriptsConfig(), log)
 	var addresses dhcp.Addresses
 	if s.pool != nil {
 		addresses = s.pool
@@ -84,23 +79,6 @@ func newServer(cfg *config.Config, log *slog.Logger) (*server, error) {
 		return nil, errors.Join(err, s.closeState())
 	}
 	return s, nil
-}
-
-// openTickets opens the key of tickets. Machines boot without one, so what is
-// wrong with it stops nobody.
-func openTickets(stateDir string, log *slog.Logger) *ticket.Key {
-	key, err := ticket.OpenKey(stateDir)
-	if err == nil {
-		return key
-	}
-	log.Warn("tickets", "step", "start", "outcome", "kept in memory",
-		"reason", err, "hint", "machines that are up when the server restarts can't report any more until they boot again")
-	return ticket.NewKey()
-}
-
-// minter makes tickets that begin now.
-func minter(key *ticket.Key) func(machine.MAC) string {
-	return func(mac machine.MAC) string { return key.Mint(mac, time.Now()) }
 }
 
 func (s *server) openLeases() error {
@@ -116,28 +94,12 @@ func (s *server) openLeases() error {
 	return nil
 }
 
-// openMachines opens what keeps machines' reports. They are a comfort: where
-// the state directory can't be had, they are kept in memory.
-func (s *server) openMachines() {
-	err := s.tryMachines()
-	if err == nil {
-		return
+func (s *server) scriptsConfig() web.ScriptsConfig {
+	c := web.ScriptsConfig{Address: s.config.Server.Address, HTTPPort: s.httpPort(), Observe: s.metrics.Script}
+	if s.tickets != nil {
+		c.Ticket = minter(s.tickets)
 	}
-	s.log.Warn("reports", "step", "start", "outcome", "kept in memory", "reason", err,
-		"hint", "what machines reported, and what was approved, is forgotten when the server restarts")
-	// Without a store nothing can fail.
-	s.known, _ = machines.New(nil, s.log)
-}
-
-func (s *server) tryMachines() (err error) {
-	if s.state == nil {
-		if s.state, err = state.Open(s.config.Server.StateDir, s.log); err != nil {
-			s.state = nil
-			return err
-		}
-	}
-	s.known, err = machines.New(s.state, s.log)
-	return err
+	return c
 }
 
 func (s *server) servesHTTP() bool { return s.config.HTTP.Listen != "" || s.sockets.http != nil }
