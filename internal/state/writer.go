@@ -93,7 +93,7 @@ func (s *State) commit(c *Commit) {
 	if err != nil {
 		err = fmt.Errorf("write %s: %w", s.path, err)
 		s.log.Error("state not written", "outcome", "lost", "writes", len(c.writes), "reason", err,
-			"hint", "is the disk full or read-only? Until it can be written, new leases are refused")
+			"hint", "is the disk full or read-only? Until it can be written, new leases are refused, and reports are kept in memory only")
 	}
 	c.finish(err)
 }

@@ -28,6 +28,9 @@ type ScriptsConfig struct {
 	// HTTPPort is where machines reach the boot side: for scripts that don't
 	// come by HTTP.
 	HTTPPort int
+	// Ticket makes the ticket that a machine reports with. Nil where the server
+	// takes no reports.
+	Ticket func(machine.MAC) string
 	// Observe is told each script's kind and result, for metrics.
 	Observe func(kind, result string)
 }
