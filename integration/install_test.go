@@ -1,0 +1,275 @@
+//go:build boots
+
+package integration
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"ravenboot/integration/fixture"
+	"ravenboot/integration/lab"
+)
+
+// installer makes systems that install themselves. There is one for each run.
+var installer struct {
+	*fixture.Installer
+	sync.Once
+}
+
+func newInstaller(t *testing.T) *fixture.Installer {
+	t.Helper()
+	installer.Do(func() {
+		for _, tool := range []string{"ldd", "mkfs.ext4", "mkfs.vfat", "mkswap"} {
+			lab.Tool(t, tool)
+		}
+		var err error
+		installer.Installer, err = nixStore(t).NewInstaller(lab.ClientBinary(t))
+		check(t, err)
+		// The server under test asks nix-store about this store.
+		for _, setting := range nixStore(t).Environment() {
+			name, value, _ := strings.Cut(setting, "=")
+			check(t, os.Setenv(name, value))
+		}
+	})
+	if installer.Installer == nil {
+		t.Fatal("no installer: the first test that needed it says why")
+	}
+	return installer.Installer
+}
+
+// installed describes system number n. Each has five store paths of its own.
+func installed(n int) fixture.Installed {
+	return fixture.Installed{
+		Name:    fmt.Sprintf("sys-%d", n),
+		Version: fmt.Sprintf("26.05.%d", n),
+		Label:   fmt.Sprintf("NixOS Lab 26.05.%d", n),
+		Params:  []string{"console=ttyS0", "loglevel=3"},
+		Own:     5,
+	}
+}
+
+// site is a lab whose machine installs itself on its disk.
+type site struct {
+	*lab.Lab
+	t        *testing.T
+	firmware lab.Firmware
+	profile  *profile
+	server   *lab.Server
+	disk     string
+	key      string // public, of the server's cache
+}
+
+// newSite makes a lab with a disk of so many MiB that was never used.
+func newSite(t *testing.T, firmware lab.Firmware, diskSize int64) *site {
+	t.Helper()
+	s := &site{Lab: lab.New(t, 1), t: t, firmware: firmware}
+	newInstaller(t)
+	s.profile = &profile{filepath.Join(s.Dir(), "profiles", "lab"), t}
+	s.disk = filepath.Join(s.Dir(), "disk")
+	check(t, os.WriteFile(s.disk, nil, 0o600))
+	check(t, os.Truncate(s.disk, diskSize<<20))
+	s.key = makeKey(t, filepath.Join(s.StateDir(), "cache.key"))
+	return s
+}
+
+// makeKey lets Nix make a signing key, and returns its public half.
+func makeKey(t *testing.T, file string) string {
+	t.Helper()
+	out, err := exec.Command("nix-store", "--generate-binary-cache-key", "lab-1", file, file+".pub").CombinedOutput()
+	if err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	public, err := os.ReadFile(file + ".pub")
+	check(t, err)
+	return strings.TrimSpace(string(public))
+}
+
+// publish makes a system the profile's next generation.
+func (s *site) publish(g fixture.Installed) (toplevel string) {
+	s.t.Helper()
+	toplevel, err := newInstaller(s.t).Build(g)
+	check(s.t, err)
+	check(s.t, nixStore(s.t).Set(s.profile.Path, toplevel))
+	return toplevel
+}
+
+// serve starts the server, with further arguments for the machine's kernel.
+func (s *site) serve(menu string, args ...string) {
+	s.t.Helper()
+	args = append([]string{"ravenboot.public_key=" + s.key}, args...)
+	quoted := make([]string, len(args))
+	for i, arg := range args {
+		quoted[i] = strconv.Quote(arg)
+	}
+	s.server = s.Serve(config(dhcpServer, menu, s.profile.toml(), s.cacheConfig(),
+		host("lab-01", lab.MAC(1), "args = ["+strings.Join(quoted, ", ")+"]")))
+}
+
+func (s *site) cacheConfig() string {
+	return fmt.Sprintf("[cache]\nenabled = true\nstore = %q\n", nixStore(s.t).Dir())
+}
+
+// boot switches the machine on.
+func (s *site) boot(path string) *lab.Machine {
+	s.t.Helper()
+	return s.Boot(lab.Spec{Firmware: s.firmware, Path: path, Memory: 1024, Disk: s.disk})
+}
+
+// up waits until the system is up, and the server knows.
+func (s *site) up(m *lab.Machine, name, toplevel string) {
+	s.t.Helper()
+	m.Expect("RAVENBOOT-ACTIVATED " + name)
+	line := m.ExpectMatch(`RAVENBOOT-BOOTED (.*)\n`)[1]
+	if !strings.Contains(line, "init="+toplevel+"/init") {
+		s.t.Errorf("the command line is %s, want init=%s/init", line, toplevel)
+	}
+	m.Expect("RAVENBOOT-PROFILE system-")
+	m.ExpectMatch(`RAVENBOOT-(STORE|DONE)`)
+	if got := s.lastWord(); got.Step != "booted" || got.Outcome != "ok" {
+		s.t.Errorf("the machine's last word is %+v, want booted ok", got)
+	}
+}
+
+// word is what a machine said last.
+type word struct{ Machine, Name, Step, Outcome, Text string }
+
+func (s *site) lastWord() word {
+	s.t.Helper()
+	var words []word
+	check(s.t, json.Unmarshal([]byte(s.get("http://127.0.0.1:9080/api/v1/machines")), &words))
+	for _, w := range words {
+		if w.Machine == lab.MAC(1) {
+			return w
+		}
+	}
+	s.t.Fatalf("the server knows nothing of %s: %+v", lab.MAC(1), words)
+	return word{}
+}
+
+func (s *site) get(url string) string {
+	s.t.Helper()
+	client := s.Client()
+	client.Timeout = 10 * time.Second
+	defer client.CloseIdleConnections()
+	answer, err := client.Get(url)
+	check(s.t, err)
+	defer answer.Body.Close()
+	text, err := io.ReadAll(answer.Body)
+	check(s.t, err)
+	if answer.StatusCode != http.StatusOK {
+		s.t.Fatalf("%s: %s: %s", url, answer.Status, text)
+	}
+	return string(text)
+}
+
+// fetched is how many bytes of NARs the server has sent since it started.
+func (s *site) fetched() (sum int64) {
+	s.t.Helper()
+	pattern := regexp.MustCompile(`(?m)^ravenboot_sent_bytes_total\{kind="nar".*\} (.*)$`)
+	for _, match := range pattern.FindAllStringSubmatch(s.get("http://127.0.0.1:9080/metrics"), -1) {
+		n, err := strconv.ParseFloat(match[1], 64)
+		check(s.t, err)
+		sum += int64(n)
+	}
+	return sum
+}
+
+// newPaths is the size of the NARs of what one system has and another lacks.
+func (s *site) newPaths(toplevel, before string) (count int, size int64) {
+	s.t.Helper()
+	there := map[string]bool{}
+	if before != "" {
+		paths, err := nixStore(s.t).Closure(before)
+		check(s.t, err)
+		for _, path := range paths {
+			there[path] = true
+		}
+	}
+	paths, err := nixStore(s.t).Closure(toplevel)
+	check(s.t, err)
+	var missing []string
+	for _, path := range paths {
+		if !there[path] {
+			missing = append(missing, path)
+		}
+	}
+	size, err = nixStore(s.t).NarSize(missing)
+	check(s.t, err)
+	return len(missing), size
+}
+
+func TestInstall(t *testing.T) {
+	for _, firmware := range []lab.Firmware{lab.BIOS, lab.UEFI} {
+		t.Run(firmware.String(), func(t *testing.T) {
+			t.Parallel()
+			installAndUpdate(t, firmware, "native")
+		})
+	}
+}
+
+// installAndUpdate takes one machine from a blank disk to its first system, an
+// unchanged boot, an update and the older system, each by what the menu says.
+func installAndUpdate(t *testing.T, firmware lab.Firmware, engine string) {
+	s := newSite(t, firmware, 1500)
+	first := s.publish(withEngine(installed(1), engine))
+	s.serve(quickMenu, "lab.verify=yes", "ravenboot.engine="+engine)
+
+	m := s.boot("blank disk, engine " + engine)
+	m.Expect("/dev/vda is set up; it was blank")
+	s.up(m, "sys-1", first)
+	count, size := s.newPaths(first, "")
+	m.Expect(fmt.Sprintf("valid, closure of %d paths", count))
+	m.Expect("RAVENBOOT-GC kept the system")
+	m.Off()
+	if got := s.fetched(); got != size {
+		t.Errorf("%d bytes of NARs were fetched, want the closure's %d", got, size)
+	}
+
+	s.server.Stop()
+	s.Restart(s.server)
+	m = s.boot("the same disk again, engine " + engine)
+	m.Expect("/dev/vda is as declared")
+	s.up(m, "sys-1", first)
+	m.Off()
+	if got := s.fetched(); got != 0 {
+		t.Errorf("%d bytes of NARs were fetched for a system that is there", got)
+	}
+
+	second := s.publish(withEngine(installed(2), engine))
+	m = s.boot("update of 5 paths, engine " + engine)
+	s.up(m, "sys-2", second)
+	m.Off()
+	count, size = s.newPaths(second, first)
+	if got := s.fetched(); count != 5 || got != size {
+		t.Errorf("%d bytes were fetched, want the %d of %d paths, which are 5", got, size, count)
+	}
+
+	s.server.Stop()
+	s.serve(slowMenu, "lab.verify=yes", "ravenboot.engine="+engine)
+	m = s.boot("the older system by keys, engine " + engine)
+	m.ExpectMenu("26.05.2", "26.05.1")
+	m.Send(lab.Down)
+	m.Send(lab.Enter)
+	s.up(m, "sys-1", first)
+	m.Off()
+	if got := s.fetched(); got != 0 {
+		t.Errorf("%d bytes of NARs were fetched for a system that is there", got)
+	}
+}
+
+// withEngine puts Nix into the initrd where the engine needs it.
+func withEngine(g fixture.Installed, engine string) fixture.Installed {
+	g.Nix = engine == "nix"
+	return g
+}
