@@ -3,7 +3,6 @@ package nixcache
 import (
 	"fmt"
 	"io"
-	"io/fs"
 	"log/slog"
 	"math/rand/v2"
 	"net/http"
@@ -11,12 +10,15 @@ import (
 	"path/filepath"
 	"testing"
 
-	"github.com/nix-community/go-nix/pkg/nar"
+	gonar "github.com/nix-community/go-nix/pkg/nar"
+
+	"ravenboot/internal/nar"
+	"ravenboot/internal/nar/nartest"
 )
 
 // benchObjects are what closures are made of: a few large files, and many small
 // ones. Their content compresses to about a half.
-func benchObjects() map[string][]node {
+func benchObjects() map[string][]nartest.Node {
 	content := func(size int) string {
 		random := rand.New(rand.NewPCG(1, uint64(size)))
 		text := make([]byte, size)
@@ -25,17 +27,17 @@ func benchObjects() map[string][]node {
 		}
 		return string(text)
 	}
-	small := []node{{"", "", fs.ModeDir}}
+	small := []nartest.Node{nartest.Dir("")}
 	for d := range 40 {
-		small = append(small, node{fmt.Sprint("d", d), "", fs.ModeDir})
+		small = append(small, nartest.Dir(fmt.Sprint("d", d)))
 		for f := range 50 {
-			small = append(small, node{fmt.Sprint("d", d, "/f", f), content(4000 + f), 0o444})
+			small = append(small, nartest.File(fmt.Sprint("d", d, "/f", f), content(4000+f)))
 		}
 	}
-	return map[string][]node{
-		"one file of 32 MiB":       {{"", content(32 << 20), 0o444}},
+	return map[string][]nartest.Node{
+		"one file of 32 MiB":       {nartest.File("", content(32<<20))},
 		"2,000 files of 4 kB":      small,
-		"a text of 100 characters": {{"", content(100), 0o444}},
+		"a text of 100 characters": {nartest.File("", content(100))},
 	}
 }
 
@@ -44,8 +46,8 @@ func BenchmarkNAR(b *testing.B) {
 	for name, nodes := range benchObjects() {
 		for _, compressed := range []bool{false, true} {
 			b.Run(fmt.Sprintf("%s, zstd %v", name, compressed), func(b *testing.B) {
-				c, server := planted(b, slog.New(slog.DiscardHandler), map[string][]node{testBase: nodes})
-				o := c.view.Load().objects[testBase[:hashLength]]
+				c, server := planted(b, slog.New(slog.DiscardHandler), map[string][]nartest.Node{nartest.Base: nodes})
+				o := c.view.Load().objects[nartest.Base[:hashLength]]
 				b.SetBytes(o.narSize)
 				b.ReportAllocs()
 				for b.Loop() {
@@ -67,13 +69,13 @@ func BenchmarkNAR(b *testing.B) {
 func BenchmarkReader(b *testing.B) {
 	for name, nodes := range benchObjects() {
 		dir := b.TempDir()
-		plant(b, dir, testBase, nodes...)
-		size := int64(len(readNAR(b, dir, testBase)))
+		nartest.Plant(b, dir, nartest.Base, nodes...)
+		size := int64(len(readNAR(b, dir, nartest.Base)))
 		b.Run(name+"/ravenboot", func(b *testing.B) {
 			b.SetBytes(size)
 			buffer := make([]byte, chunk)
 			for b.Loop() {
-				r := newNARReader(dir, testBase, size)
+				r := nar.NewReader(dir, nartest.Base, size)
 				for {
 					if _, err := r.Read(buffer); err == io.EOF {
 						break
@@ -87,7 +89,7 @@ func BenchmarkReader(b *testing.B) {
 		b.Run(name+"/go-nix", func(b *testing.B) {
 			b.SetBytes(size)
 			for b.Loop() {
-				if err := nar.DumpPath(io.Discard, filepath.Join(dir, testBase)); err != nil {
+				if err := gonar.DumpPath(io.Discard, filepath.Join(dir, nartest.Base)); err != nil {
 					b.Fatal(err)
 				}
 			}

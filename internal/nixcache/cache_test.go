@@ -13,6 +13,8 @@ import (
 	"sync/atomic"
 	"testing"
 	"time"
+
+	"ravenboot/internal/nar/nartest"
 )
 
 // journal gathers a log.
@@ -188,7 +190,7 @@ func TestUnknownClosures(t *testing.T) {
 		t.Fatal(err)
 	}
 	var log journal
-	absent := filepath.Join(store.store(), testBase)
+	absent := filepath.Join(store.store(), nartest.Base)
 	s := serve(t, config, log.logger(), absent, "/srv/lab/lab-1", toplevel)
 	said := func(text string) func() bool { return func() bool { return strings.Contains(log.String(), text) } }
 	eventually(t, "the tool's failure is logged", said("the disk is on fire"))
@@ -210,8 +212,8 @@ func TestUnknownClosures(t *testing.T) {
 func TestCacheIsOffWithoutNix(t *testing.T) {
 	var log journal
 	state := filepath.Join(t.TempDir(), "state")
-	s := serve(t, Config{StateDir: state, NixStore: "/nowhere/nix-store"}, log.logger(), "/nix/store/"+testBase)
-	for _, path := range []string{"/nix-cache-info", "/" + testBase[:hashLength] + ".narinfo"} {
+	s := serve(t, Config{StateDir: state, NixStore: "/nowhere/nix-store"}, log.logger(), "/nix/store/"+nartest.Base)
+	for _, path := range []string{"/nix-cache-info", "/" + nartest.Base[:hashLength] + ".narinfo"} {
 		if got := status(t, s.url+path); got != http.StatusNotFound {
 			t.Errorf("%s: %d", path, got)
 		}

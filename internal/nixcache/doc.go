@@ -9,8 +9,4 @@
 // What is in a closure is asked of nix-store once and kept, in memory and in
 // the state directory: a store path never changes while it is there. NARs are
 // read from the store as they are sent; there is no second copy of anything.
-//
-// NARs are written here with the wire format of go-nix, not with its nar.Writer:
-// that takes a file whose name starts with two dots for one further up, and
-// can't leave out what lies before a range.
 package nixcache

@@ -19,10 +19,12 @@ import (
 	"github.com/klauspost/compress/zstd"
 	"github.com/nix-community/go-nix/pkg/narinfo"
 	"github.com/nix-community/go-nix/pkg/narinfo/signature"
+
+	"ravenboot/internal/nar/nartest"
 )
 
 // planted is a cache that serves store objects which no Nix has made.
-func planted(t testing.TB, log *slog.Logger, nodes map[string][]node) (*Cache, *httptest.Server) {
+func planted(t testing.TB, log *slog.Logger, nodes map[string][]nartest.Node) (*Cache, *httptest.Server) {
 	t.Helper()
 	config := Config{StoreDir: t.TempDir(), StateDir: t.TempDir(), NixStore: "/bin/false", KeyName: "lab-1"}
 	c, err := New(config, &offer{}, log)
@@ -32,7 +34,7 @@ func planted(t testing.TB, log *slog.Logger, nodes map[string][]node) (*Cache, *
 	u := c.newUpdater()
 	all := make(map[string]*object)
 	for base, nodes := range nodes {
-		plant(t, config.StoreDir, base, nodes...)
+		nartest.Plant(t, config.StoreDir, base, nodes...)
 		f := facts{base: base, narSize: int64(len(readNAR(t, config.StoreDir, base)))}
 		u.closures.add(f, stamp{})
 		all[f.hash()] = u.closures.known[base]
@@ -65,13 +67,13 @@ func request(t testing.TB, method, url string, header http.Header) (*http.Respon
 }
 
 func TestAnswers(t *testing.T) {
-	c, server := planted(t, slog.New(slog.DiscardHandler), map[string][]node{testBase: objects["tree"]})
+	c, server := planted(t, slog.New(slog.DiscardHandler), map[string][]nartest.Node{nartest.Base: nartest.Objects["tree"]})
 	// Another path that is in the store, and not on offer.
 	const other = "11bgd045z0d4icpbc2yyz4gx48ak44la-secret"
-	plant(t, c.store.dir, other, node{"", "secret", 0o444})
-	whole := string(readNAR(t, c.store.dir, testBase))
+	nartest.Plant(t, c.store.dir, other, nartest.File("", "secret"))
+	whole := string(readNAR(t, c.store.dir, nartest.Base))
 	zeros := strings.Repeat("0", narHashLength)
-	nar := "/nar/" + testBase[:hashLength] + "-" + zeros + ".nar"
+	nar := "/nar/" + nartest.Base[:hashLength] + "-" + zeros + ".nar"
 	tag := `"` + zeros + `"`
 	const none, nixNAR = "", "application/x-nix-nar"
 	for _, test := range []struct {
@@ -83,8 +85,8 @@ func TestAnswers(t *testing.T) {
 	}{
 		{"GET", "/nix-cache-info", nil, 200, "text/x-nix-cache-info", "StoreDir: " + c.store.dir + "\nWantMassQuery: 1\nPriority: 30\n"},
 		{"HEAD", "/nix-cache-info", nil, 200, "text/x-nix-cache-info", none},
-		{"GET", "/" + testBase[:hashLength] + ".narinfo", nil, 200, "text/x-nix-narinfo", none},
-		{"HEAD", "/" + testBase[:hashLength] + ".narinfo", nil, 200, "text/x-nix-narinfo", none},
+		{"GET", "/" + nartest.Base[:hashLength] + ".narinfo", nil, 200, "text/x-nix-narinfo", none},
+		{"HEAD", "/" + nartest.Base[:hashLength] + ".narinfo", nil, 200, "text/x-nix-narinfo", none},
 		{"GET", nar, nil, 200, nixNAR, whole},
 		{"HEAD", nar, nil, 200, nixNAR, none},
 		{"GET", nar, http.Header{"Range": {"bytes=0-9"}}, 206, nixNAR, whole[:10]},
@@ -100,8 +102,8 @@ func TestAnswers(t *testing.T) {
 		{"PUT", "/nix-cache-info", nil, 405, "text/plain; charset=utf-8", none},
 		{"GET", "/" + other[:hashLength] + ".narinfo", nil, 404, "text/plain; charset=utf-8", none},
 		{"GET", "/nar/" + other[:hashLength] + "-" + zeros + ".nar", nil, 404, "text/plain; charset=utf-8", none},
-		{"GET", "/nar/" + testBase[:hashLength] + "-" + strings.Repeat("1", narHashLength) + ".nar", nil, 404, "text/plain; charset=utf-8", none},
-		{"GET", "/nar/" + testBase + "/bin/a", nil, 404, "text/plain; charset=utf-8", none},
+		{"GET", "/nar/" + nartest.Base[:hashLength] + "-" + strings.Repeat("1", narHashLength) + ".nar", nil, 404, "text/plain; charset=utf-8", none},
+		{"GET", "/nar/" + nartest.Base + "/bin/a", nil, 404, "text/plain; charset=utf-8", none},
 		{"GET", "/", nil, 404, "text/plain; charset=utf-8", none},
 		{"GET", "/nar/../nix-cache-info", nil, 404, "text/plain; charset=utf-8", none},
 		{"GET", nar + ".xz", nil, 404, "text/plain; charset=utf-8", none},
@@ -126,8 +128,8 @@ func TestAnswers(t *testing.T) {
 }
 
 func TestZstdNAR(t *testing.T) {
-	c, server := planted(t, slog.New(slog.DiscardHandler), map[string][]node{testBase: objects["tree"]})
-	url := server.URL + c.view.Load().objects[testBase[:hashLength]].resource(true).String()
+	c, server := planted(t, slog.New(slog.DiscardHandler), map[string][]nartest.Node{nartest.Base: nartest.Objects["tree"]})
+	url := server.URL + c.view.Load().objects[nartest.Base[:hashLength]].resource(true).String()
 	for range 3 { // encoders are used again
 		r, body := request(t, "GET", url, http.Header{"Range": {"bytes=5-"}})
 		if r.StatusCode != 200 || r.Header.Get("Accept-Ranges") != "" || r.Header.Get("Content-Encoding") != "" {
@@ -139,7 +141,7 @@ func TestZstdNAR(t *testing.T) {
 		}
 		got, err := decoder.DecodeAll(body, nil)
 		decoder.Close()
-		if err != nil || !bytes.Equal(got, readNAR(t, c.store.dir, testBase)) {
+		if err != nil || !bytes.Equal(got, readNAR(t, c.store.dir, nartest.Base)) {
 			t.Errorf("%d bytes, %v", len(got), err)
 		}
 	}
@@ -151,7 +153,7 @@ func TestNarinfo(t *testing.T) {
 		t.Fatal(err)
 	}
 	f := facts{
-		base: testBase, narHash: [32]byte{1, 2, 3}, narSize: 1234, deriver: testBase + ".drv",
+		base: nartest.Base, narHash: [32]byte{1, 2, 3}, narSize: 1234, deriver: nartest.Base + ".drv",
 		references: []string{"00bgd045z0d4icpbc2yyz4gx48ak44la-a", "10bgd045z0d4icpbc2yyz4gx48ak44la-b"},
 	}
 	for _, test := range []struct {
@@ -204,8 +206,8 @@ func TestDamagedObjects(t *testing.T) {
 		for _, suffix := range []string{"", ".zst"} {
 			t.Run(name+suffix, func(t *testing.T) {
 				var log journal
-				c, server := planted(t, log.logger(), map[string][]node{testBase: objects["tree"]})
-				path := filepath.Join(c.store.dir, testBase)
+				c, server := planted(t, log.logger(), map[string][]nartest.Node{nartest.Base: nartest.Objects["tree"]})
+				path := filepath.Join(c.store.dir, nartest.Base)
 				for _, file := range []string{"bin/a", "lib/deep/deeper/x"} {
 					if err := os.Chmod(filepath.Join(path, file), 0o700); err != nil {
 						t.Fatal(err)
@@ -214,7 +216,7 @@ func TestDamagedObjects(t *testing.T) {
 				if err := test.damage(path); err != nil {
 					t.Fatal(err)
 				}
-				o := c.view.Load().objects[testBase[:hashLength]]
+				o := c.view.Load().objects[nartest.Base[:hashLength]]
 				r, err := http.Get(server.URL + o.resource(suffix != "").String())
 				if err != nil {
 					t.Fatal(err)
@@ -253,13 +255,13 @@ func (o *observed) count(what string) int {
 }
 
 func TestTransfersAreBounded(t *testing.T) {
-	big := []node{{"", strings.Repeat("x", 32<<20), 0o444}}
-	c, server := planted(t, slog.New(slog.DiscardHandler), map[string][]node{testBase: big})
+	big := []nartest.Node{nartest.File("", strings.Repeat("x", 32<<20))}
+	c, server := planted(t, slog.New(slog.DiscardHandler), map[string][]nartest.Node{nartest.Base: big})
 	var seen observed
 	c.config.Observe = seen.observe
 	c.slots = make(chan struct{}, 1)
 	c.queueTime = 50 * time.Millisecond
-	url := server.URL + c.view.Load().objects[testBase[:hashLength]].resource(false).String()
+	url := server.URL + c.view.Load().objects[nartest.Base[:hashLength]].resource(false).String()
 
 	slow, err := http.Get(url)
 	if err != nil {
@@ -285,8 +287,8 @@ func TestTransfersAreBounded(t *testing.T) {
 }
 
 func TestStalledClientIsCutOff(t *testing.T) {
-	big := []node{{"", strings.Repeat("x", 32<<20), 0o444}}
-	c, server := planted(t, slog.New(slog.DiscardHandler), map[string][]node{testBase: big})
+	big := []nartest.Node{nartest.File("", strings.Repeat("x", 32<<20))}
+	c, server := planted(t, slog.New(slog.DiscardHandler), map[string][]nartest.Node{nartest.Base: big})
 	var seen observed
 	c.config.Observe = seen.observe
 	c.stretchTime = 100 * time.Millisecond
@@ -295,6 +297,6 @@ func TestStalledClientIsCutOff(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer conn.Close()
-	fmt.Fprintf(conn, "GET %s HTTP/1.1\r\nHost: x\r\n\r\n", c.view.Load().objects[testBase[:hashLength]].resource(false))
+	fmt.Fprintf(conn, "GET %s HTTP/1.1\r\nHost: x\r\n\r\n", c.view.Load().objects[nartest.Base[:hashLength]].resource(false))
 	eventually(t, "the transfer ends", func() bool { return seen.count("nar stalled") == 1 })
 }

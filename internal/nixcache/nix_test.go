@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"log/slog"
 	"net/http"
@@ -17,6 +18,8 @@ import (
 	"sync/atomic"
 	"testing"
 	"time"
+
+	"ravenboot/internal/nar"
 )
 
 // nixStore is a Nix store of its own: Nix is the machine's, but nothing of the
@@ -365,4 +368,15 @@ func TestNixResumes(t *testing.T) {
 	if cut.Load() == 0 || resumed.Load() == 0 {
 		t.Errorf("%d transfers were cut, %d resumed", cut.Load(), resumed.Load())
 	}
+}
+
+func readNAR(t testing.TB, dir, base string) []byte {
+	t.Helper()
+	r := nar.NewReader(dir, base, 0)
+	defer r.Close()
+	text, err := io.ReadAll(r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return text
 }

@@ -12,10 +12,12 @@ import (
 	"strings"
 	"sync"
 	"testing"
+
+	"ravenboot/internal/nar/nartest"
 )
 
 func TestParseResource(t *testing.T) {
-	hash, narHash := testBase[:hashLength], strings.Repeat("1", narHashLength-1)+"0"
+	hash, narHash := nartest.Base[:hashLength], strings.Repeat("1", narHashLength-1)+"0"
 	for path, want := range map[string]resource{
 		"/nix-cache-info":                           {kind: kindCacheInfo},
 		"/" + hash + ".narinfo":                     {kind: kindNarinfo, hash: hash},
@@ -32,7 +34,7 @@ func TestParseResource(t *testing.T) {
 		"/" + hash + "0.narinfo":                 {},
 		"/" + strings.ToUpper(hash) + ".narinfo": {},
 		"/e" + hash[1:] + ".narinfo":             {}, // not in Nix's alphabet
-		"/log/" + testBase:                       {},
+		"/log/" + nartest.Base:                   {},
 		"/nar/" + hash + ".nar":                  {},
 		"/nar/" + hash + "-" + narHash:           {},
 		"/nar/" + hash + "-" + narHash + ".zst":  {},
@@ -50,8 +52,8 @@ func TestParseResource(t *testing.T) {
 
 func FuzzParseResource(f *testing.F) {
 	f.Add("/nix-cache-info")
-	f.Add("/" + testBase[:hashLength] + ".narinfo")
-	f.Add("/nar/" + testBase[:hashLength] + "-" + strings.Repeat("0", narHashLength) + ".nar.zst")
+	f.Add("/" + nartest.Base[:hashLength] + ".narinfo")
+	f.Add("/nar/" + nartest.Base[:hashLength] + "-" + strings.Repeat("0", narHashLength) + ".nar.zst")
 	f.Fuzz(func(t *testing.T, path string) {
 		if r, err := parseResource(path); err == nil && r.String() != path {
 			t.Errorf("%q was read as %q", path, r)
@@ -77,8 +79,8 @@ func TestParseRegistration(t *testing.T) {
 	got, err := parseRegistration(strings.NewReader(registration), "/nix/store")
 	want := []facts{
 		{
-			base: testBase, narHash: [32]byte{1, 2, 3}, narSize: 1234, deriver: "10bgd045z0d4icpbc2yyz4gx48ak44la-thing-1.0.drv",
-			references: []string{testBase, "20bgd045z0d4icpbc2yyz4gx48ak44la-z"},
+			base: nartest.Base, narHash: [32]byte{1, 2, 3}, narSize: 1234, deriver: "10bgd045z0d4icpbc2yyz4gx48ak44la-thing-1.0.drv",
+			references: []string{nartest.Base, "20bgd045z0d4icpbc2yyz4gx48ak44la-z"},
 		},
 		{base: "20bgd045z0d4icpbc2yyz4gx48ak44la-z", narSize: 120},
 	}
@@ -105,7 +107,7 @@ func TestParseRegistration(t *testing.T) {
 			t.Errorf("%s: %+v", name, got)
 		}
 	}
-	if _, err := parseRegistration(strings.NewReader("/nix/store/"+testBase+"\n"), "/nix/store"); !errors.Is(err, io.ErrUnexpectedEOF) {
+	if _, err := parseRegistration(strings.NewReader("/nix/store/"+nartest.Base+"\n"), "/nix/store"); !errors.Is(err, io.ErrUnexpectedEOF) {
 		t.Errorf("%v, want an unexpected EOF", err)
 	}
 }

@@ -1,9 +1,7 @@
 package nixcache
 
 import (
-	"errors"
 	"fmt"
-	"io"
 	"math/rand/v2"
 	"net/http"
 	"strconv"
@@ -12,6 +10,8 @@ import (
 	"time"
 
 	"github.com/klauspost/compress/zstd"
+
+	"ravenboot/internal/nar"
 )
 
 // serveNAR sends a NAR when it is its turn.
@@ -22,20 +22,20 @@ func (c *Cache) serveNAR(t *transfer, o *object, compressed bool) {
 		}
 		defer func() { <-c.slots }()
 	}
-	nar := newNARReader(c.store.dir, o.base, o.narSize)
-	defer nar.Close()
-	if err := nar.step(); err != nil {
+	content := nar.NewReader(c.store.dir, o.base, o.narSize)
+	defer content.Close()
+	if err := content.Open(); err != nil {
 		t.fault = err
 		t.fail(http.StatusNotFound, "no longer in the store")
 		return
 	}
 	t.w.Header().Set("Content-Type", "application/x-nix-nar")
 	if compressed {
-		t.compressed(nar)
+		t.compressed(o, content)
 		return
 	}
 	t.w.Header().Set("ETag", `"`+o.narHash32()+`"`)
-	t.plain(nar)
+	t.plain(o, content)
 }
 
 // enter waits for a place among the transfers, for a while.
@@ -62,30 +62,27 @@ func (c *Cache) enter(t *transfer) bool {
 }
 
 // plain sends a NAR as it is, as the request's method, range and conditions ask.
-func (t *transfer) plain(nar *narReader) {
+func (t *transfer) plain(o *object, content *nar.Reader) {
 	// RFC 9110 14.2 lets a server pass over a request for several ranges: each
 	// of them would walk through the store object once more.
 	if strings.Contains(t.r.Header.Get("Range"), ",") {
 		t.r.Header.Del("Range")
 	}
-	http.ServeContent(t, t.r, "", time.Time{}, nar)
+	http.ServeContent(t, t.r, "", time.Time{}, content)
 	if t.status == http.StatusOK && t.r.Method == http.MethodGet && t.err == nil && t.fault == nil {
-		t.fault = nar.checkEnd()
+		t.fault = t.cache.checkEnd(o, content)
 	}
 }
 
 // checkEnd compares the NAR with the size that was promised, once it has been
 // read up to there. net/http cuts the connection where it was too short.
-func (r *narReader) checkEnd() error {
-	n, err := r.Read(make([]byte, 1))
-	if n == 0 && errors.Is(err, io.EOF) && r.at == r.size {
-		return nil
-	}
-	if err != nil && !errors.Is(err, io.EOF) {
+func (c *Cache) checkEnd(o *object, content *nar.Reader) error {
+	whole, err := content.AtEnd()
+	if whole || err != nil {
 		return err
 	}
 	return fmt.Errorf("%s/%s is not of the size that the store's database says; run: nix-store --verify --check-contents --repair",
-		r.storeDir, r.base)
+		c.store.dir, o.base)
 }
 
 // window is how far back zstd looks, in bytes. It sets the memory of an encoder,
@@ -104,7 +101,7 @@ var encoders = sync.Pool{New: func() any {
 
 // compressed sends a NAR with zstd. Nobody knows how long it will be, so it goes
 // out in HTTP chunks; one that can't be completed is cut off without the last.
-func (t *transfer) compressed(nar *narReader) {
+func (t *transfer) compressed(o *object, content *nar.Reader) {
 	t.WriteHeader(http.StatusOK)
 	if t.r.Method == http.MethodHead {
 		return
@@ -113,12 +110,12 @@ func (t *transfer) compressed(nar *narReader) {
 	defer encoders.Put(encoder)
 	encoder.Reset(t)
 	defer encoder.Reset(nil)
-	_, err := encoder.ReadFrom(nar)
+	_, err := encoder.ReadFrom(content)
 	if err == nil {
 		err = encoder.Close()
 	}
 	if err == nil {
-		err = nar.checkEnd()
+		err = t.cache.checkEnd(o, content)
 	}
 	if err != nil && t.err == nil {
 		t.fault = err

@@ -77,10 +77,11 @@ func Parse(text []byte) (Report, error) {
 	if err := json.Unmarshal(text, &r); err != nil {
 		return Report{}, fmt.Errorf("not a report: %w", err)
 	}
-	return r, r.check()
+	return r, r.Check()
 }
 
-func (r *Report) check() error {
+// Check says what is wrong with a report.
+func (r *Report) Check() error {
 	if err := checkName("step", r.Step); err != nil {
 		return err
 	}

@@ -1,4 +1,4 @@
-package nixcache
+package nar
 
 import (
 	"bytes"
@@ -16,13 +16,13 @@ import (
 // while what is in it is read.
 const maxDepth = 256
 
-// narReader reads the NAR of a store object as if it were a file. Every file is
+// Reader reads the NAR of a store object as if it were a file. Every file is
 // opened by its name in the directory that holds it, and no symlink is
 // followed, so that nothing but the store object is ever opened.
 //
 // Seeking costs nothing before the next Read. Reading on behind a gap looks at
 // the files in it without opening them; going back starts again.
-type narReader struct {
+type Reader struct {
 	storeDir, base string
 	size           int64 // what Seek takes for the end
 	offset         int64 // where the next Read is to read
@@ -47,14 +47,14 @@ type content struct {
 	size, left int64
 }
 
-// newNARReader makes a reader of the NAR of storeDir/base. Size is that of the
+// NewReader makes a reader of the NAR of storeDir/base. Size is that of the
 // NAR in bytes, which only Seek needs. The caller must Close the reader.
-func newNARReader(storeDir, base string, size int64) *narReader {
-	return &narReader{storeDir: storeDir, base: base, size: size, file: content{fd: -1}}
+func NewReader(storeDir, base string, size int64) *Reader {
+	return &Reader{storeDir: storeDir, base: base, size: size, file: content{fd: -1}}
 }
 
 // Close closes what is open. The reader may still be read: it starts again.
-func (r *narReader) Close() error {
+func (r *Reader) Close() error {
 	r.closeFile()
 	for _, d := range r.stack {
 		unix.Close(d.fd)
@@ -64,7 +64,7 @@ func (r *narReader) Close() error {
 	return nil
 }
 
-func (r *narReader) closeFile() {
+func (r *Reader) closeFile() {
 	if r.file.fd >= 0 {
 		unix.Close(r.file.fd)
 		r.file.fd = -1
@@ -72,7 +72,7 @@ func (r *narReader) closeFile() {
 }
 
 // Seek is io.Seeker's.
-func (r *narReader) Seek(offset int64, whence int) (int64, error) {
+func (r *Reader) Seek(offset int64, whence int) (int64, error) {
 	switch whence {
 	case io.SeekCurrent:
 		offset += r.offset
@@ -87,7 +87,7 @@ func (r *narReader) Seek(offset int64, whence int) (int64, error) {
 }
 
 // Read is io.Reader's. It fills p as far as the NAR goes.
-func (r *narReader) Read(p []byte) (n int, err error) {
+func (r *Reader) Read(p []byte) (n int, err error) {
 	if r.offset < r.at {
 		r.Close()
 	}
@@ -114,15 +114,28 @@ func (r *narReader) Read(p []byte) (n int, err error) {
 	return n, err
 }
 
-func (r *narReader) advance(n int) {
+// AtEnd tells whether a Reader that was read up to its size has come to the end
+// of the NAR there, and not before or after.
+func (r *Reader) AtEnd() (bool, error) {
+	n, err := r.Read(make([]byte, 1))
+	if n > 0 || err == nil {
+		return false, nil
+	}
+	if errors.Is(err, io.EOF) {
+		return r.at == r.size, nil
+	}
+	return false, err
+}
+
+func (r *Reader) advance(n int) {
 	r.at += int64(n)
 	r.offset += int64(n)
 }
 
-func (r *narReader) pending() bool { return r.frame.Len() > 0 || r.file.left > 0 }
+func (r *Reader) pending() bool { return r.frame.Len() > 0 || r.file.left > 0 }
 
 // skip leaves out up to n bytes of what is pending.
-func (r *narReader) skip(n int64) error {
+func (r *Reader) skip(n int64) error {
 	framed := min(n, int64(r.frame.Len()))
 	r.frame.Next(int(framed))
 	r.at += framed
@@ -135,7 +148,7 @@ func (r *narReader) skip(n int64) error {
 }
 
 // readFile reads from the file that the walk is at.
-func (r *narReader) readFile(p []byte) (int, error) {
+func (r *Reader) readFile(p []byte) (int, error) {
 	f := &r.file
 	if f.fd < 0 {
 		fd, err := r.open(f.name, unix.O_NONBLOCK)
@@ -165,7 +178,7 @@ func pread(fd int, p []byte, offset int64) (int, error) {
 }
 
 // passed counts n bytes of the file as done, and ends it after the last.
-func (r *narReader) passed(n int64) error {
+func (r *Reader) passed(n int64) error {
 	if n == 0 {
 		return nil
 	}
@@ -180,15 +193,24 @@ func (r *narReader) passed(n int64) error {
 
 // endFile writes what follows a file's content: zeros up to a multiple of 8,
 // and the end of its node.
-func (r *narReader) endFile() {
+func (r *Reader) endFile() {
 	if over := r.file.size % 8; over != 0 {
 		r.frame.Write(make([]byte, 8-over))
 	}
 	r.endNode()
 }
 
+// Open finds the store object, which the first Read does otherwise, so that a
+// missing one is known before anything is promised.
+func (r *Reader) Open() error {
+	if r.started {
+		return nil
+	}
+	return r.start()
+}
+
 // step walks on to the next node. io.EOF says that there is none.
-func (r *narReader) step() error {
+func (r *Reader) step() error {
 	if !r.started {
 		return r.start()
 	}
@@ -209,7 +231,7 @@ func (r *narReader) step() error {
 	return r.node(name)
 }
 
-func (r *narReader) start() error {
+func (r *Reader) start() error {
 	fd, err := unix.Open(r.storeDir, unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
 	if err != nil {
 		return &os.PathError{Op: "open", Path: r.storeDir, Err: err}
@@ -221,7 +243,7 @@ func (r *narReader) start() error {
 }
 
 // node writes the node of a name in the last directory, up to its content.
-func (r *narReader) node(name string) error {
+func (r *Reader) node(name string) error {
 	var stat unix.Stat_t
 	if err := unix.Fstatat(r.dir(), name, &stat, unix.AT_SYMLINK_NOFOLLOW); err != nil {
 		return r.fault("stat", name, err)
@@ -237,7 +259,7 @@ func (r *narReader) node(name string) error {
 	return r.fault("read", name, errors.New("it is neither file, directory nor symlink"))
 }
 
-func (r *narReader) regular(name string, stat *unix.Stat_t) error {
+func (r *Reader) regular(name string, stat *unix.Stat_t) error {
 	r.write("(", "type", "regular")
 	if stat.Mode&unix.S_IXUSR != 0 {
 		r.write("executable", "")
@@ -252,7 +274,7 @@ func (r *narReader) regular(name string, stat *unix.Stat_t) error {
 	return nil
 }
 
-func (r *narReader) symlink(name string, stat *unix.Stat_t) error {
+func (r *Reader) symlink(name string, stat *unix.Stat_t) error {
 	target := make([]byte, stat.Size+1)
 	n, err := unix.Readlinkat(r.dir(), name, target)
 	if err != nil {
@@ -266,7 +288,7 @@ func (r *narReader) symlink(name string, stat *unix.Stat_t) error {
 	return nil
 }
 
-func (r *narReader) directory(name string) error {
+func (r *Reader) directory(name string) error {
 	if len(r.stack) > maxDepth {
 		return r.fault("open", name, fmt.Errorf("it lies more than %d directories deep", maxDepth))
 	}
@@ -298,7 +320,7 @@ func readNames(fd int) ([]string, error) {
 }
 
 // open opens a name in the last directory, and never what a symlink leads to.
-func (r *narReader) open(name string, flags int) (int, error) {
+func (r *Reader) open(name string, flags int) (int, error) {
 	for {
 		fd, err := unix.Openat(r.dir(), name, unix.O_RDONLY|unix.O_NOFOLLOW|unix.O_CLOEXEC|flags, 0)
 		if errors.Is(err, unix.EINTR) {
@@ -311,21 +333,21 @@ func (r *narReader) open(name string, flags int) (int, error) {
 	}
 }
 
-func (r *narReader) dir() int { return r.stack[len(r.stack)-1].fd }
+func (r *Reader) dir() int { return r.stack[len(r.stack)-1].fd }
 
-func (r *narReader) fault(op, name string, err error) error {
+func (r *Reader) fault(op, name string, err error) error {
 	return fmt.Errorf("%s/%s: %w", r.storeDir, r.base, &os.PathError{Op: op, Path: name, Err: err})
 }
 
 // endNode closes a node and, but for the outermost, the entry that holds it.
-func (r *narReader) endNode() {
+func (r *Reader) endNode() {
 	r.write(")")
 	if len(r.stack) > 1 {
 		r.write(")")
 	}
 }
 
-func (r *narReader) write(tokens ...string) {
+func (r *Reader) write(tokens ...string) {
 	for _, token := range tokens {
 		// Writing to a bytes.Buffer doesn't fail.
 		_ = wire.WriteString(&r.frame, token)

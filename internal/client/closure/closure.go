@@ -1,0 +1,220 @@
+package closure
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/nix-community/go-nix/pkg/narinfo/signature"
+	"github.com/nix-community/go-nix/pkg/storepath"
+
+	"ravenboot/internal/client"
+	"ravenboot/internal/client/store"
+	"ravenboot/internal/report"
+)
+
+// parallel is how many paths are downloaded at a time. Two saturate a gigabit
+// with large paths; small ones spend their time on the way.
+const parallel = 12
+
+// Config says what is to be downloaded.
+type Config struct {
+	// Cache is the URL of the binary cache.
+	Cache string
+	// Root is where the system's root is mounted.
+	Root string
+	// Toplevel is the system's store path, "/nix/store/HASH-NAME".
+	Toplevel string
+	// Keys are those that are trusted to sign store paths.
+	Keys []signature.PublicKey
+	// Say is told what an administrator should see on the screen; one line.
+	Say func(line string)
+}
+
+// Closure brings a system's closure to a machine.
+type Closure struct {
+	config   Config
+	toplevel string // the last component of its path
+	fetch    *fetcher
+}
+
+// New prepares a download.
+func New(config Config) (*Closure, error) {
+	if len(config.Keys) == 0 {
+		return nil, errors.New("no public key to check the closure with: give -public-key, or ravenboot.public_key= on the kernel " +
+			"command line, with what `ravenboot key` prints on the server")
+	}
+	storeDir, toplevel := path.Split(config.Toplevel)
+	storeDir = path.Clean(storeDir)
+	if _, err := storepath.FromString(toplevel); err != nil || !path.IsAbs(storeDir) {
+		return nil, fmt.Errorf("%.300q is no store path of a system: /nix/store/HASH-NAME", config.Toplevel)
+	}
+	cache, err := newCache(config.Cache, max(questions, parallel), config.Say)
+	if err != nil {
+		return nil, err
+	}
+	return &Closure{config, toplevel, &fetcher{cache: cache, keys: config.Keys, storeDir: storeDir}}, nil
+}
+
+// ToplevelOf is the system's store path in an init= argument, which is
+// "/nix/store/HASH-NAME/init".
+func ToplevelOf(init string) (string, error) {
+	toplevel, ok := strings.CutSuffix(init, "/init")
+	if _, err := storepath.FromString(path.Base(toplevel)); err != nil || !ok {
+		return "", fmt.Errorf("init=%.300s is not /nix/store/HASH-NAME/init", init)
+	}
+	return toplevel, nil
+}
+
+// Progress tells how far Run is. Any goroutine may ask.
+func (c *Closure) Progress() report.Progress { return c.fetch.progress() }
+
+// Fetched is how many bytes of NARs have come over the network.
+func (c *Closure) Fetched() int64 { return c.fetch.fetched.Load() }
+
+// Run brings what is missing, makes it durable, and then lets the machine's Nix
+// know of it. It can be run again after an error, and goes on from there.
+func (c *Closure) Run(ctx context.Context) error {
+	s, err := store.Open(c.config.Root, c.fetch.storeDir)
+	if err != nil {
+		return err
+	}
+	c.fetch.store = s
+	err = c.run(ctx, s)
+	return errors.Join(err, s.Close())
+}
+
+func (c *Closure) run(ctx context.Context, s *store.Store) error {
+	p, err := c.fetch.ask(ctx, c.toplevel)
+	if err != nil {
+		return err
+	}
+	if len(p.missing) > 0 {
+		if err := c.bring(ctx, s, &p); err != nil {
+			return err
+		}
+	}
+	return c.finish(s)
+}
+
+// finish makes the system the current generation once it is whole.
+func (c *Closure) finish(s *store.Store) error {
+	if err := checkToplevel(s.Final(c.toplevel)); err != nil {
+		return err
+	}
+	if err := s.SetSystem(c.toplevel); err != nil {
+		return err
+	}
+	return s.Sync()
+}
+
+func (c *Closure) bring(ctx context.Context, s *store.Store, p *plan) error {
+	c.fetch.byteTotal.Store(p.narBytes())
+	c.config.Say(fmt.Sprintf("%d store paths to fetch, %s", len(p.missing), client.Bytes(p.narBytes())))
+	if err := c.makeRoom(ctx, s, p); err != nil {
+		return err
+	}
+	if err := c.fetchOrPrune(ctx, s, p); err != nil {
+		return err
+	}
+	if err := s.Sync(); err != nil {
+		return err
+	}
+	paths := make([]store.Path, len(p.missing))
+	for i := range p.missing {
+		paths[i] = p.missing[i].Path
+	}
+	return s.Register(ctx, paths)
+}
+
+// fetchOrPrune downloads, and removes one old generation after the other where
+// the disk turns out to be too small: a cache tells how large an archive is, not
+// how many blocks and inodes its files take.
+func (c *Closure) fetchOrPrune(ctx context.Context, s *store.Store, p *plan) error {
+	for {
+		err := c.fetch.fetchAll(ctx, p.missing, parallel)
+		if !errors.Is(err, ErrFull) {
+			return err
+		}
+		asked := 0
+		gone, pruneErr := s.Prune(ctx, c.toplevel, p.keep, func(store.Room) bool { asked++; return asked > 1 })
+		if pruneErr != nil || len(gone) == 0 {
+			return errors.Join(err, pruneErr)
+		}
+		c.config.Say(fmt.Sprintf("the disk is full: removed generation %s", numbers(gone)))
+	}
+}
+
+// checkToplevel looks for what starts the system. Stage 1 under systemd takes a
+// missing prepare-root for nothing to do, and the machine would come up without
+// activation.
+func checkToplevel(dir string) error {
+	info, err := os.Lstat(filepath.Join(dir, "init"))
+	if err != nil {
+		return fmt.Errorf("the toplevel has no init: %w", err)
+	}
+	if info.Mode().IsRegular() {
+		return nil // the stage-2 script itself
+	}
+	if _, err := os.Lstat(filepath.Join(dir, "prepare-root")); err != nil {
+		return fmt.Errorf("the toplevel's init is systemd, and it has no prepare-root to activate it: %w", err)
+	}
+	return nil
+}
+
+// inodeSize is what a file of a closure has on average, in bytes, at the least:
+// a large system has 17 kB. A cache doesn't tell how many files a path has.
+const inodeSize = 8 << 10
+
+// spare is what must stay free for the system that starts, in bytes.
+const spare = 64 << 20
+
+// makeRoom prunes old generations where the disk has no room for what comes.
+func (c *Closure) makeRoom(ctx context.Context, s *store.Store, p *plan) error {
+	need := c.stillToCome(s, p)
+	enough := func(room store.Room) bool { return room.Bytes >= need+spare }
+	comfortable := func(room store.Room) bool {
+		return enough(room) && (room.Inodes < 0 || room.Inodes >= need/inodeSize+int64(len(p.missing)))
+	}
+	room, err := s.Room()
+	if err != nil || comfortable(room) {
+		return err
+	}
+	c.config.Say(fmt.Sprintf("%s and %d inodes free, %s to come: removing what is old", client.Bytes(room.Bytes), room.Inodes, client.Bytes(need)))
+	gone, err := s.Prune(ctx, c.toplevel, p.keep, comfortable)
+	if err != nil {
+		return err
+	}
+	if len(gone) > 0 {
+		c.config.Say(fmt.Sprintf("removed generations %s", numbers(gone)))
+	}
+	if room, err = s.Room(); err != nil || enough(room) {
+		// Too few inodes is a guess; that they don't do would show in time.
+		return err
+	}
+	return fmt.Errorf("%w: the system needs %s more, and there are %s free after removing all that is old; "+
+		"give it a larger disk, or a smaller system", ErrFull, client.Bytes(need+spare), client.Bytes(room.Bytes))
+}
+
+// stillToCome is the size of what isn't in its place already.
+func (c *Closure) stillToCome(s *store.Store, p *plan) (sum int64) {
+	for i := range p.missing {
+		if !s.InPlace(p.missing[i].Base) {
+			sum += p.missing[i].NarSize
+		}
+	}
+	return sum
+}
+
+func numbers(all []int) string {
+	var words []string
+	for _, n := range slices.Sorted(slices.Values(all)) {
+		words = append(words, fmt.Sprint(n))
+	}
+	return strings.Join(words, ", ")
+}

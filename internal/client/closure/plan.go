@@ -1,0 +1,108 @@
+package closure
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"sync"
+
+	"golang.org/x/sync/errgroup"
+)
+
+// questions is how many paths the cache is asked about at a time. An answer is
+// a kilobyte, so what they cost is the way there and back.
+const questions = 32
+
+// plan is what a closure consists of and the machine lacks.
+type plan struct {
+	missing []object // the largest first
+	keep    []string
+}
+
+// narBytes is the size of what is missing.
+func (p *plan) narBytes() (sum int64) {
+	for i := range p.missing {
+		sum += p.missing[i].NarSize
+	}
+	return sum
+}
+
+// ask finds out what is missing of a toplevel's closure. What is valid here
+// isn't asked about: all that it refers to is valid too.
+func (f *fetcher) ask(ctx context.Context, toplevel string) (plan, error) {
+	var p plan
+	seen := map[string]bool{toplevel: true}
+	level := []string{toplevel}
+	for len(level) > 0 {
+		wanted := slices.DeleteFunc(level, f.store.IsValid)
+		found, err := f.askAll(ctx, wanted)
+		if err != nil {
+			return plan{}, err
+		}
+		level = nil
+		for _, one := range found {
+			for _, reference := range one.References {
+				if !seen[reference] {
+					seen[reference] = true
+					level = append(level, reference)
+				}
+			}
+		}
+		p.missing = append(p.missing, found...)
+	}
+	for base := range seen {
+		p.keep = append(p.keep, base)
+	}
+	// The largest first, so that none is left over at the end, alone.
+	slices.SortFunc(p.missing, func(a, b object) int {
+		return cmp.Or(cmp.Compare(b.NarSize, a.NarSize), cmp.Compare(a.Base, b.Base))
+	})
+	return p, nil
+}
+
+// askAll asks about several paths at a time. The error names all that the cache
+// lacks or that nobody trusted has signed.
+func (f *fetcher) askAll(ctx context.Context, bases []string) ([]object, error) {
+	found := make([]object, len(bases))
+	var group errgroup.Group
+	group.SetLimit(questions)
+	var lock sync.Mutex
+	var problems []error
+	for i, base := range bases {
+		group.Go(func() error {
+			one, err := f.askOne(ctx, base)
+			if err != nil {
+				lock.Lock()
+				defer lock.Unlock()
+				problems = append(problems, fmt.Errorf("%s: %w", base, err))
+				return nil
+			}
+			found[i] = one
+			return nil
+		})
+	}
+	_ = group.Wait() // its functions put their errors into problems
+	return found, joinSome(problems)
+}
+
+func (f *fetcher) askOne(ctx context.Context, base string) (object, error) {
+	if len(base) < hashLength {
+		return object{}, errors.New("it is not HASH-NAME")
+	}
+	text, err := f.cache.text(ctx, base[:hashLength]+".narinfo")
+	if err != nil {
+		return object{}, err
+	}
+	return parseNarinfo(text, f.storeDir, base, f.keys)
+}
+
+// joinSome joins the first few errors: a screen has 25 lines.
+func joinSome(problems []error) error {
+	const some = 4
+	if len(problems) <= some {
+		return errors.Join(problems...)
+	}
+	return errors.Join(errors.Join(problems[:some]...), fmt.Errorf("and %d more", len(problems)-some))
+}

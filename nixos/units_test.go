@@ -1,0 +1,121 @@
+package nixos_test
+
+import (
+	"encoding/json"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+)
+
+// unit is what NixOS makes a unit of.
+type unit struct {
+	Wants, After, Before, Conflicts, OnFailure, RequiredBy []string
+	UnitConfig, ServiceConfig                              map[string]any
+}
+
+func (u unit) text() string {
+	var b strings.Builder
+	section := func(name string, settings map[string]any) {
+		fmt.Fprintf(&b, "[%s]\n", name)
+		for key, values := range lines(settings) {
+			for _, value := range values {
+				fmt.Fprintf(&b, "%s=%s\n", key, value)
+			}
+		}
+	}
+	section("Unit", u.UnitConfig)
+	for key, names := range map[string][]string{
+		"Wants": u.Wants, "After": u.After, "Before": u.Before, "Conflicts": u.Conflicts, "OnFailure": u.OnFailure,
+	} {
+		fmt.Fprintf(&b, "%s=%s\n", key, strings.Join(names, " "))
+	}
+	section("Service", u.ServiceConfig)
+	return b.String()
+}
+
+// TestInitrdUnits has systemd judge the initrd's units among its own: that it
+// understands every line, and can start everything in some order.
+func TestInitrdUnits(t *testing.T) {
+	var client struct {
+		SystemdInitrd struct{ Units map[string]unit }
+	}
+	if err := json.Unmarshal(evaluate(t, "clients")["rich"], &client); err != nil {
+		t.Fatal(err)
+	}
+	units := client.SystemdInitrd.Units
+	// What NixOS (systemd/initrd.nix) and systemd-fstab-generator have there.
+	mount := func(where, label, check string) string {
+		return "[Unit]\nDefaultDependencies=no\nRequires=" + check + "\nAfter=" + check + "\nBefore=initrd-root-fs.target\n" +
+			"[Mount]\nWhat=/dev/disk/by-partlabel/" + label + "\nType=ext4\nWhere=" + where + "\n"
+	}
+	const storeCheck = `systemd-fsck@dev-disk-by\x2dpartlabel-nix\x2dstore.service`
+	files := map[string]string{
+		"sysroot.mount":     mount("/sysroot", "nixos", "systemd-fsck-root.service"),
+		"sysroot-nix.mount": mount("/sysroot/nix", "nix-store", storeCheck),
+		"initrd-find-nixos-closure.service": "[Unit]\nDefaultDependencies=no\nRequiresMountsFor=/sysroot/nix/store\n" +
+			"Before=initrd.target shutdown.target\nConflicts=shutdown.target\n[Service]\nType=oneshot\nExecStart=/bin/true\n",
+	}
+	requires := map[string][]string{
+		"initrd-root-fs.target": {"sysroot.mount", "sysroot-nix.mount"},
+		"initrd.target":         {"initrd-find-nixos-closure.service"},
+		"network-online.target": {"systemd-networkd-wait-online.service"},
+	}
+	for name, u := range units {
+		u.ServiceConfig["ExecStart"] = "/bin/true" // verify wants the program to be there
+		files[name+".service"] = u.text()
+		for _, by := range u.RequiredBy {
+			requires[by] = append(requires[by], name+".service")
+		}
+	}
+	if !slices.Contains(units["ravenboot-layout"].Before, storeCheck) {
+		t.Errorf("%s isn't after the layout", storeCheck)
+	}
+	for _, name := range []string{"ravenboot-layout.service", "ravenboot-closure.service"} {
+		if files[name] == "" {
+			t.Errorf("no %s in the initrd", name)
+		}
+	}
+	if out := verify(t, files, requires); out != "" {
+		t.Errorf("systemd-analyze verify:\n%s", out)
+	}
+
+	// It must be able to tell.
+	late := units["ravenboot-layout"]
+	late.After = append(late.After, "sysroot.mount")
+	files["ravenboot-layout.service"] = late.text()
+	if out := verify(t, files, requires); !strings.Contains(out, "ordering cycle") {
+		t.Errorf("a disk that is laid out after it is mounted passes for an order:\n%s", out)
+	}
+}
+
+// verify gives what systemd says against an initrd of its own units and others.
+func verify(t *testing.T, files map[string]string, requires map[string][]string) string {
+	t.Helper()
+	dir := t.TempDir()
+	for name, text := range files {
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for name, others := range requires {
+		if err := os.Mkdir(filepath.Join(dir, name+".requires"), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		for _, other := range others {
+			if err := os.Symlink(other, filepath.Join(dir, name+".requires", other)); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	cmd := exec.Command("systemd-analyze", "verify", "--man=no", "initrd.target")
+	cmd.Env = append(os.Environ(), "SYSTEMD_IN_INITRD=1", "SYSTEMD_UNIT_PATH="+dir+":/lib/systemd/system")
+	out, err := cmd.CombinedOutput()
+	if err != nil && len(out) == 0 {
+		t.Fatalf("%v: install the Debian package systemd", err)
+	}
+	return string(out)
+}
