@@ -176,7 +176,7 @@ func (s *site) get(url string) string {
 // fetched is how many bytes of NARs the server has sent since it started.
 func (s *site) fetched() (sum int64) {
 	s.t.Helper()
-	pattern := regexp.MustCompile(`(?m)^ravenboot_sent_bytes_total\{kind="nar".*\} (.*)$`)
+	pattern := regexp.MustCompile(`(?m)^ravenboot_transfer_bytes_total\{kind="nar".*\} (.*)$`)
 	for _, match := range pattern.FindAllStringSubmatch(s.get("http://127.0.0.1:9080/metrics"), -1) {
 		n, err := strconv.ParseFloat(match[1], 64)
 		check(s.t, err)
