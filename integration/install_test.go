@@ -273,3 +273,164 @@ func withEngine(g fixture.Installed, engine string) fixture.Installed {
 	g.Nix = engine == "nix"
 	return g
 }
+
+// TestInstallByNix is the same with the Nix in the initrd.
+func TestInstallByNix(t *testing.T) {
+	for _, firmware := range []lab.Firmware{lab.BIOS, lab.UEFI} {
+		t.Run(firmware.String(), func(t *testing.T) {
+			t.Parallel()
+			installAndUpdate(t, firmware, "nix")
+		})
+	}
+}
+
+// TestInstallInterrupted kills the server in the middle of a download, which
+// goes on when there is one again, and then cuts the machine's power.
+func TestInstallInterrupted(t *testing.T) {
+	for _, firmware := range []lab.Firmware{lab.BIOS, lab.UEFI} {
+		t.Run(firmware.String(), func(t *testing.T) {
+			t.Parallel()
+			s := newSite(t, firmware, 1500)
+			g := installed(1)
+			g.Ballast = 40
+			toplevel := s.publish(g)
+			proxy := s.proxy()
+			s.serve(quickMenu, "lab.verify=yes", "ravenboot.url="+proxy.URL)
+
+			proxy.pace(8 << 20)
+			m := s.boot("server killed, then power cut, during the download")
+			m.Expect("store paths to fetch")
+			s.waitFor("half of the download", func() bool { return proxy.nars.Load() > 40<<20 })
+			s.server.Kill()
+			m.Expect("trying again")
+			s.Restart(s.server)
+			before := proxy.nars.Load()
+			s.waitFor("more of it from the new server", func() bool { return proxy.nars.Load() > before+10<<20 })
+			m.Kill()
+
+			proxy.pace(0)
+			before = proxy.nars.Load()
+			m = s.boot("the boot after that")
+			m.Expect("/dev/vda is as declared")
+			s.up(m, "sys-1", toplevel)
+			count, size := s.newPaths(toplevel, "")
+			m.Expect(fmt.Sprintf("valid, closure of %d paths", count))
+			m.Off()
+			if again := proxy.nars.Load() - before; again > size {
+				t.Errorf("%d bytes were fetched again, of %d", again, size)
+			}
+		})
+	}
+}
+
+// TestInstallRefusesWhatIsNotSigned alters what is on its way, in turn: content,
+// signature, and none at all. Each is named on the screen, and the machine goes
+// on once all is well.
+func TestInstallRefusesWhatIsNotSigned(t *testing.T) {
+	for _, firmware := range []lab.Firmware{lab.BIOS, lab.UEFI} {
+		t.Run(firmware.String(), func(t *testing.T) {
+			t.Parallel()
+			s := newSite(t, firmware, 1500)
+			toplevel := s.publish(installed(1))
+			proxy := s.proxy()
+			s.serve(quickMenu, "lab.verify=yes", "ravenboot.url="+proxy.URL)
+
+			proxy.alter("/nar/", "text 2 of", "text 3 of")
+			m := s.boot("NAR altered, wrong signature, no signature, then all well")
+			m.ExpectMatch(`closure failed: \S*-own-2: its content is not what was signed`)
+			proxy.alter(".narinfo", "Sig: lab-1:", "Sig: lab-1:AAAA")
+			m.ExpectMatch(`closure failed: \S+-\S+: `)
+			m.Expect("no signature by a trusted key")
+			proxy.alter(".narinfo", "Sig: ", "Sug: ")
+			m.ExpectMatch(`closure failed: \S*-nixos-system-lab-26.05.1: `)
+			if got := s.lastWord(); got.Step != "closure" || got.Outcome != "failed" {
+				t.Errorf("the machine's last word is %+v, want closure failed", got)
+			}
+			proxy.alter("", "", "")
+			s.up(m, "sys-1", toplevel)
+			m.Expect("valid, closure of")
+			m.Off()
+		})
+	}
+}
+
+// TestInstallAsksBeforeItErases boots with a disk of somebody else's.
+func TestInstallAsksBeforeItErases(t *testing.T) {
+	for _, firmware := range []lab.Firmware{lab.BIOS, lab.UEFI} {
+		t.Run(firmware.String(), func(t *testing.T) {
+			t.Parallel()
+			s := newSite(t, firmware, 1500)
+			toplevel := s.publish(installed(1))
+			s.serve(quickMenu)
+			out, err := exec.Command("mkfs.ext4", "-q", "-F", "-L", "thesis", s.disk).CombinedOutput()
+			if err != nil {
+				t.Fatalf("%v\n%s", err, out)
+			}
+			before := checksum(t, s.disk)
+
+			m := s.boot("foreign disk: refused, approved, erased")
+			m.Expect("/dev/vda is foreign")
+			m.Expect("thesis")
+			m.Expect("ravenboot approve " + lab.MAC(1))
+			s.waitFor("the refusal's report", func() bool { return s.lastWord().Outcome == "refused" })
+			if got := checksum(t, s.disk); got != before {
+				t.Error("the disk was changed before anybody approved")
+			}
+			s.RunRavenboot(s.server, "approve", "lab-01")
+			m.Expect("/dev/vda is set up; it was foreign")
+			s.up(m, "sys-1", toplevel)
+			m.Off()
+		})
+	}
+}
+
+// TestInstallOnSmallDisk fills a disk with systems: the old ones make room for
+// the new, and one that is too large is refused in plain words.
+func TestInstallOnSmallDisk(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, lab.BIOS, 520)
+	var toplevel string
+	large := func(n int) fixture.Installed {
+		g := installed(n)
+		g.Ballast = 80
+		return g
+	}
+	s.serve(quickMenu, "lab.verify=yes", "ravenboot.on_failure=shell")
+	for n := 1; n <= 2; n++ {
+		toplevel = s.publish(large(n))
+		m := s.boot(fmt.Sprintf("small disk, system %d", n))
+		s.up(m, fmt.Sprintf("sys-%d", n), toplevel)
+		m.Off()
+	}
+	toplevel = s.publish(large(3))
+	m := s.boot("small disk, an old system makes room")
+	m.Expect("removed generations 1")
+	s.up(m, "sys-3", toplevel)
+	m.Expect("valid, closure of")
+	m.Off()
+
+	huge := installed(4)
+	huge.Ballast = 400
+	s.publish(huge)
+	m = s.boot("small disk, a system that is too large")
+	m.Expect("the disk is full")
+	m.Expect("give it a larger disk, or a smaller system")
+	m.Expect("RAVENBOOT-FAILED closure")
+	m.Off()
+}
+
+func checksum(t *testing.T, file string) string {
+	t.Helper()
+	out, err := exec.Command("sha256sum", file).Output()
+	check(t, err)
+	return string(out)
+}
+
+func (s *site) waitFor(what string, done func() bool) {
+	s.t.Helper()
+	for deadline := time.Now().Add(lab.Patience); !done(); time.Sleep(200 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			s.t.Fatalf("waited %v for %s", lab.Patience, what)
+		}
+	}
+}

@@ -70,6 +70,21 @@ func (l *Lab) Serve(config string) *Server {
 	return s
 }
 
+// RunRavenboot runs a command with a server's configuration, in its namespace.
+func (l *Lab) RunRavenboot(s *Server, command string, argv ...string) {
+	l.t.Helper()
+	path, err := binary()
+	l.check(err)
+	var out []byte
+	l.check(l.Do(func() error {
+		out, err = exec.Command(path, append([]string{command, "-config", s.config}, argv...)...).CombinedOutput()
+		return nil
+	}))
+	if err != nil {
+		l.t.Fatalf("ravenboot %s: %v\n%s", command, err, out)
+	}
+}
+
 // Restart starts a server again after Stop or Kill, with the state that it
 // left behind.
 func (l *Lab) Restart(s *Server) {
