@@ -153,29 +153,34 @@ func (s *Server) serve(ctx context.Context, all *ports) {
 	work.wait()
 }
 
-// buffers are for packets in work; one byte more than fits tells what is too long.
-var buffers = sync.Pool{New: func() any { return new([maxPacket + 1]byte) }}
+// memory is for a packet in work; one byte more than fits tells what is too long.
+type memory struct {
+	packet [maxPacket + 1]byte
+	scratch
+}
 
-// readAll hands every packet of a port to a goroutine of its own. Beyond the
-// bound packets are dropped, and clients ask again.
+var memories = sync.Pool{New: func() any { return new(memory) }}
+
+// readAll hands every packet of a port to a worker. Beyond the bound packets are
+// dropped, and clients ask again.
 func (s *Server) readAll(ctx context.Context, p *port, work *workers) {
 	oob := ipv4.NewControlMessage(ipv4.FlagDst)
 	// Packets in work are finished after ctx ended.
 	working := context.WithoutCancel(ctx)
 	for ctx.Err() == nil {
-		buf := buffers.Get().(*[maxPacket + 1]byte)
-		received, err := p.read(buf[:], oob)
+		mem := memories.Get().(*memory)
+		received, err := p.read(mem.packet[:], oob)
 		if err != nil {
-			buffers.Put(buf)
+			memories.Put(mem)
 			s.readFailed(ctx, p, err)
 			continue
 		}
 		started := work.try(func() {
-			defer buffers.Put(buf)
-			s.answer(working, p, received)
+			defer memories.Put(mem)
+			s.answer(working, p, received, &mem.scratch)
 		})
 		if !started {
-			buffers.Put(buf)
+			memories.Put(mem)
 			s.dropped(ctx)
 		}
 	}
@@ -197,8 +202,8 @@ func (s *Server) readFailed(ctx context.Context, p *port, err error) {
 	pause(ctx, time.Second)
 }
 
-func (s *Server) answer(ctx context.Context, p *port, received Packet) {
-	reply, ok := s.Handle(ctx, received)
+func (s *Server) answer(ctx context.Context, p *port, received Packet, mem *scratch) {
+	reply, ok := s.handle(ctx, received, mem)
 	if !ok {
 		return
 	}
