@@ -5,11 +5,13 @@
 package logging
 
 import (
+	"context"
 	"fmt"
 	"io"
 	"log/slog"
 	"os"
 	"sync"
+	"time"
 
 	"golang.org/x/term"
 )
@@ -43,6 +45,18 @@ func ParseLevel(s string) (slog.Level, error) {
 		return level, fmt.Errorf("%q is no log level; known are debug, info, warn and error", s)
 	}
 	return level, nil
+}
+
+// Line logs as log.LogAttrs does, for lines that come by the thousand: slog finds
+// out where in the source each line was logged, though nothing here says so.
+func Line(ctx context.Context, log *slog.Logger, level slog.Level, text string, attrs ...slog.Attr) {
+	if !log.Enabled(ctx, level) {
+		return
+	}
+	record := slog.NewRecord(time.Now(), level, text, 0)
+	record.AddAttrs(attrs...)
+	// A log that can't be written can't be reported either.
+	_ = log.Handler().Handle(ctx, record)
 }
 
 // Writer passes on what is written to it from a goroutine of its own. A line

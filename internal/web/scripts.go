@@ -11,6 +11,7 @@ import (
 	"sync"
 
 	"ravenboot/internal/boot"
+	"ravenboot/internal/logging"
 	"ravenboot/internal/machine"
 )
 
@@ -136,7 +137,7 @@ func (s *Scripts) note(ctx context.Context, q *Query, script *Script, from netip
 	if !q.Machine.MAC.IsZero() {
 		name = q.Machine.MAC.String()
 	}
-	s.log.LogAttrs(ctx, level, "script",
+	logging.Line(ctx, s.log, level, "script",
 		slog.String("machine", name),
 		slog.String("step", "script"),
 		slog.String("outcome", script.Kind),
