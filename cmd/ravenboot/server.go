@@ -188,7 +188,7 @@ func (s *server) tftpConfig() assets.TFTPConfig {
 func (s *server) cacheConfig() nixcache.Config {
 	c := s.config.Cache
 	return nixcache.Config{
-		StoreDir: c.Store, StateDir: s.config.Server.StateDir, Compression: c.Compression,
+		StoreDir: c.Store, Dir: c.Dir, StateDir: s.config.Server.StateDir, Compression: c.Compression,
 		KeyName: c.KeyName, MaxTransfers: c.MaxTransfers, Observe: s.metrics.Transfer,
 	}
 }

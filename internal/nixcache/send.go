@@ -14,15 +14,15 @@ import (
 	"github.com/klauspost/compress/zstd"
 )
 
-// serveNAR sends a NAR when it is its turn.
-func (c *Cache) serveNAR(t *transfer, o *object, compressed bool) {
+// serve sends a NAR when it is its turn.
+func (s *storeSource) serve(t *transfer, o *object, named resource) {
 	if t.r.Method == http.MethodGet {
-		if !c.enter(t) {
+		if !t.cache.enter(t) {
 			return
 		}
-		defer func() { <-c.slots }()
+		defer t.cache.leave()
 	}
-	nar := newNARReader(c.store.dir, o.base, o.narSize)
+	nar := newNARReader(s.dir, o.base, o.narSize)
 	defer nar.Close()
 	if err := nar.step(); err != nil {
 		t.fault = err
@@ -30,11 +30,11 @@ func (c *Cache) serveNAR(t *transfer, o *object, compressed bool) {
 		return
 	}
 	t.w.Header().Set("Content-Type", "application/x-nix-nar")
-	if compressed {
+	if named.suffix != "" {
 		t.compressed(nar)
 		return
 	}
-	t.w.Header().Set("ETag", `"`+o.narHash32()+`"`)
+	t.w.Header().Set("ETag", named.tag())
 	t.plain(nar)
 }
 
@@ -60,6 +60,9 @@ func (c *Cache) enter(t *transfer) bool {
 	}
 	return false
 }
+
+// leave gives the place to another.
+func (c *Cache) leave() { <-c.slots }
 
 // plain sends a NAR as it is, as the request's method, range and conditions ask.
 func (t *transfer) plain(nar *narReader) {
