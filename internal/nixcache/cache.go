@@ -1,6 +1,7 @@
 package nixcache
 
 import (
+	"errors"
 	"fmt"
 	"log/slog"
 	"path/filepath"
@@ -24,13 +25,15 @@ type Offer interface {
 }
 
 // Config says what a Cache is to be. It serves from the store of this machine,
-// unless Dir names a directory.
+// unless Dir or Upstream is given.
 type Config struct {
 	// StoreDir is the store's directory; "" takes /nix/store.
 	StoreDir string
 	// Dir is a binary cache that `nix copy --to file://DIR` has made. What it says
 	// is believed, and signed: whoever may write there decides what machines run.
 	Dir string
+	// Upstream is a cache that is passed on.
+	Upstream *Upstream
 	// StateDir is where the key and what is known of store paths are kept.
 	StateDir string
 	// Compression of the NARs that clients are sent to; "" takes none.
@@ -70,6 +73,8 @@ func (c *Config) complete() error {
 		return fmt.Errorf("the store %q is not an absolute path", c.StoreDir)
 	case c.Compression != CompressionNone && c.Compression != CompressionZstd:
 		return fmt.Errorf("compression %q is neither %q nor %q", c.Compression, CompressionNone, CompressionZstd)
+	case c.Dir != "" && c.Upstream != nil:
+		return errors.New("both a directory and an upstream are given")
 	case c.MaxTransfers < 0:
 		return fmt.Errorf("%d transfers at a time", c.MaxTransfers)
 	}
@@ -122,7 +127,7 @@ func New(config Config, offer Offer, log *slog.Logger) (*Cache, error) {
 }
 
 func (c *Cache) openSource() (err error) {
-	if c.config.Dir == "" {
+	if c.config.Dir == "" && c.config.Upstream == nil {
 		tool, err := findTool(c.config.NixStore)
 		if err != nil {
 			c.off = true
@@ -136,12 +141,15 @@ func (c *Cache) openSource() (err error) {
 	if c.key, err = OpenKey(c.config.StateDir, c.config.KeyName); err != nil {
 		return err
 	}
-	if c.config.Dir != "" {
+	switch {
+	case c.config.Dir != "":
 		c.source = newReadyDir(c)
-		return nil
+	case c.config.Upstream != nil:
+		c.source, err = newUpstream(c)
+	default:
+		c.source = c.newStoreSource()
 	}
-	c.source = c.newStoreSource()
-	return nil
+	return err
 }
 
 // PublicKey is what machines must trust, as `trusted-public-keys` takes it; ""

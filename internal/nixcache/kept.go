@@ -73,19 +73,23 @@ func (k *kept) open(name string, size int64) *os.File {
 	return f
 }
 
-// reserve makes room for a file that is about to come. It must be followed by
-// release of the same size.
-func (k *kept) reserve(size int64) error {
+// reserve makes room for a file that is about to come. What it gives must be
+// released. A file that is too large to be kept drives out no others.
+func (k *kept) reserve(size int64) (reserved int64, err error) {
+	if size > k.most {
+		return 0, nil
+	}
 	k.total += size
-	return k.makeRoom()
+	return size, k.makeRoom()
 }
 
-func (k *kept) release(size int64) { k.total -= size }
+func (k *kept) release(reserved int64) { k.total -= reserved }
 
 // add takes a file that has been put there.
 func (k *kept) add(name string, size int64) error {
-	if former := k.files[name]; former != nil {
-		k.total -= former.size
+	k.take(name)
+	if size > k.most {
+		return os.Remove(k.path(name))
 	}
 	k.files[name] = &keptFile{size, time.Now()}
 	k.total += size

@@ -80,10 +80,14 @@ func (d *readyDir) closure(ctx context.Context, toplevel string) ([]*object, err
 	return closure, nil
 }
 
-func (d *readyDir) keep(objects map[string]*object) error {
-	d.known.forget(func(o *object) bool { return objects[o.hash()] != o })
+func (d *readyDir) keep(objects map[string]*object, complete bool) error {
+	if complete {
+		d.known.forget(func(o *object) bool { return objects[o.hash()] != o })
+	}
 	return nil
 }
+
+func (d *readyDir) close() {}
 
 func (d *readyDir) readCacheInfo() (storeDir string, err error) {
 	text, _, err := readSmall(d.dir, "nix-cache-info", maxCacheInfo)
@@ -159,9 +163,14 @@ func (t *transfer) packed(named resource, open func() (*os.File, error)) {
 		return
 	}
 	defer f.Close()
+	t.describe(named)
+	http.ServeContent(t, t.r, "", time.Time{}, f)
+}
+
+// describe says what the answer will be.
+func (t *transfer) describe(named resource) {
 	t.w.Header().Set("Content-Type", "application/x-nix-nar")
 	t.w.Header().Set("ETag", named.tag())
-	http.ServeContent(t, t.r, "", time.Time{}, f)
 }
 
 // maxCacheInfo is in bytes; one takes about 60.

@@ -19,10 +19,12 @@ type source interface {
 	refresh()
 	// closure gives the closure of a toplevel.
 	closure(ctx context.Context, toplevel string) ([]*object, error)
-	// keep is told of all that is served.
-	keep(objects map[string]*object) error
+	// keep is told of all that is served, and whether that is all on offer.
+	keep(objects map[string]*object, complete bool) error
 	// serve answers a request for an object's NAR.
 	serve(t *transfer, o *object, named resource)
+	// close ends what still goes on, when Run ends.
+	close()
 }
 
 // object is a store path that the cache can serve.
@@ -80,7 +82,7 @@ func (s *storeSource) closure(ctx context.Context, toplevel string) ([]*object, 
 	return s.closures.closure(ctx, base)
 }
 
-func (s *storeSource) keep(objects map[string]*object) error {
+func (s *storeSource) keep(objects map[string]*object, _ bool) error {
 	s.closures.keep(objects)
 	if !s.closures.changed {
 		return nil
@@ -90,3 +92,5 @@ func (s *storeSource) keep(objects map[string]*object) error {
 	}
 	return nil
 }
+
+func (s *storeSource) close() {}

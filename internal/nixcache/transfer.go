@@ -39,6 +39,7 @@ type transfer struct {
 	bytes  int64
 	err    error // of the connection
 	fault  error // of the store, or of this server
+	told   bool  // the fault was logged where it arose
 	cut    bool  // the answer is to end as a broken one
 }
 
@@ -135,6 +136,8 @@ func (t *transfer) end() {
 	// A connection that takes no deadline is one that has ended.
 	_ = control.SetWriteDeadline(time.Time{})
 	switch {
+	case t.fault != nil && t.told:
+		t.note(slog.LevelDebug, "cut off", t.fault.Error())
 	case t.fault != nil:
 		t.note(slog.LevelError, "failed", t.fault.Error())
 	case errors.Is(t.err, os.ErrDeadlineExceeded):

@@ -15,6 +15,7 @@ func (c *Cache) Run(ctx context.Context) error {
 		<-ctx.Done()
 		return nil
 	}
+	defer c.source.close()
 	u := c.newUpdater()
 	ticker := time.NewTicker(c.poll)
 	defer ticker.Stop()
@@ -97,7 +98,7 @@ func (u *updater) update(ctx context.Context) (complete bool) {
 	}
 	u.problems = problems
 	u.view.Store(&view{objects: objects, unknown: len(problems)})
-	u.save(objects)
+	u.save(objects, complete)
 	u.announce(objects, begun)
 	return complete
 }
@@ -121,8 +122,8 @@ func (u *updater) complain(toplevel string, err error, former problem) problem {
 	return now
 }
 
-func (u *updater) save(objects map[string]*object) {
-	if err := u.source.keep(objects); err != nil {
+func (u *updater) save(objects map[string]*object, complete bool) {
+	if err := u.source.keep(objects, complete); err != nil {
 		u.log.Warn("cache", "step", "save", "outcome", "not saved", "reason", err)
 	}
 }
