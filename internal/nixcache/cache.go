@@ -143,7 +143,7 @@ func (c *Cache) openSource() (err error) {
 	}
 	switch {
 	case c.config.Dir != "":
-		c.source = newReadyDir(c)
+		c.source = newReadyDir(c.config.Dir, c.key)
 	case c.config.Upstream != nil:
 		c.source, err = newUpstream(c)
 	default:

@@ -33,8 +33,8 @@ type readyDir struct {
 // lookups is how many narinfos are read at a time: the directory may be far away.
 const lookups = 8
 
-func newReadyDir(c *Cache) *readyDir {
-	d := &readyDir{dir: filepath.Clean(c.config.Dir), key: c.key}
+func newReadyDir(dir string, key Key) *readyDir {
+	d := &readyDir{dir: filepath.Clean(dir), key: key}
 	d.store.Store("")
 	d.known = catalogue{lookups: lookups, learn: d.learn}
 	return d

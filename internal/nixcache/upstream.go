@@ -67,30 +67,38 @@ func newUpstream(c *Cache) (*upstream, error) {
 		downloads: make(map[string]*download), stale: make(map[string]bool),
 	}
 	u.down.log = c.log
-	u.store.Store("")
 	u.known = catalogue{lookups: remoteLookups, learn: u.learn}
-	var err error
-	if u.remote, err = newRemote(config.URL); err != nil {
-		return nil, fmt.Errorf("cache: upstream: %w", err)
-	}
-	for _, text := range config.PublicKeys {
-		key, err := signature.ParsePublicKey(text)
-		if err != nil {
-			return nil, fmt.Errorf("cache: public key %q: %w", text, err)
-		}
-		u.keys = append(u.keys, key)
-	}
-	if len(u.keys) == 0 {
-		return nil, errors.New("cache: upstream has no public keys, so that nothing of it could be trusted")
+	if err := u.connect(config); err != nil {
+		return nil, fmt.Errorf("cache: %w", err)
 	}
 	if err := os.MkdirAll(filepath.Join(u.dir, "narinfo"), 0o700); err != nil {
 		return nil, fmt.Errorf("cache: %w", err)
 	}
+	var err error
 	if u.kept, err = openKept(filepath.Join(u.dir, "nar"), config.Keep); err != nil {
 		return nil, fmt.Errorf("cache: %w", err)
 	}
 	u.ctx, u.stop = context.WithCancel(context.Background())
 	return u, nil
+}
+
+// connect takes the address and the keys. Nothing is asked yet.
+func (u *upstream) connect(config *Upstream) (err error) {
+	u.store.Store("")
+	if u.remote, err = newRemote(config.URL); err != nil {
+		return fmt.Errorf("upstream: %w", err)
+	}
+	for _, text := range config.PublicKeys {
+		key, err := signature.ParsePublicKey(text)
+		if err != nil {
+			return fmt.Errorf("public key %q: %w", text, err)
+		}
+		u.keys = append(u.keys, key)
+	}
+	if len(u.keys) == 0 {
+		return errors.New("upstream has no public keys, so that nothing of it could be trusted")
+	}
+	return nil
 }
 
 func (u *upstream) close() {
@@ -135,9 +143,13 @@ func (u *upstream) closure(ctx context.Context, toplevel string) ([]*object, err
 		closure, err = u.known.closure(ctx, base)
 	}
 	if err != nil {
-		return nil, fmt.Errorf("%w; copy the system to %s, or look whether that runs and can be reached", err, u.remote.base)
+		return nil, u.advise(err)
 	}
 	return closure, nil
+}
+
+func (u *upstream) advise(err error) error {
+	return fmt.Errorf("%w; copy the system to %s, or look whether that runs and can be reached", err, u.remote.base)
 }
 
 // findStore asks which store upstream is a cache of, and remembers it.

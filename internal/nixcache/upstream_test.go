@@ -168,7 +168,7 @@ type signedFile struct {
 func newSignedFile(t testing.TB, compression string) *signedFile {
 	t.Helper()
 	f := &signedFile{handmade: &handmade{dir: t.TempDir()}}
-	f.nar = make([]byte, 3<<20)
+	f.nar = make([]byte, 200_000)
 	// As compressible as programs are.
 	random := rand.New(rand.NewPCG(1, 2))
 	for i := range f.nar {
@@ -410,7 +410,7 @@ func TestUpstreamIsNotBelieved(t *testing.T) {
 				f.fileHash, f.fileSize = new(sha256.Sum256(f.file)), int64(len(f.file))
 			},
 			"a bomb": func(f *signedFile) {
-				f.nar = append(f.nar, make([]byte, 64<<20)...)
+				f.nar = append(f.nar, make([]byte, 2<<20)...)
 				f.file = packWith(t, f.compression, f.nar)
 				f.fileHash, f.fileSize = new(sha256.Sum256(f.file)), int64(len(f.file))
 			},
@@ -506,6 +506,14 @@ func TestUpstreamRefuses(t *testing.T) {
 	}
 }
 
+// hang begins an answer and never ends it.
+func hang(w http.ResponseWriter, r *http.Request) bool {
+	w.Header().Set("Content-Length", "1000000")
+	_ = http.NewResponseController(w).Flush()
+	<-r.Context().Done()
+	return true
+}
+
 func TestUpstreamFaults(t *testing.T) {
 	for name, test := range map[string]struct {
 		spoil  func(f *signedFile) func(w http.ResponseWriter, r *http.Request) bool
@@ -521,12 +529,7 @@ func TestUpstreamFaults(t *testing.T) {
 			return func(http.ResponseWriter, *http.Request) bool { panic(http.ErrAbortHandler) }
 		}, http.StatusBadGateway},
 		"it says nothing": {func(*signedFile) func(http.ResponseWriter, *http.Request) bool {
-			return func(w http.ResponseWriter, r *http.Request) bool {
-				w.Header().Set("Content-Length", "1000000")
-				_ = http.NewResponseController(w).Flush()
-				<-r.Context().Done()
-				return true
-			}
+			return hang
 		}, http.StatusGatewayTimeout},
 	} {
 		t.Run(name, func(t *testing.T) {
