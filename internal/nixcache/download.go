@@ -187,7 +187,8 @@ func (d *download) skip(response *http.Response) error {
 	case response.StatusCode == http.StatusPartialContent && d.arrived > 0:
 		first, _, ok := strings.Cut(strings.TrimPrefix(response.Header.Get("Content-Range"), "bytes "), "-")
 		if !ok || first != strconv.FormatInt(d.arrived, 10) {
-			return fmt.Errorf("%w: asked for bytes from %d on, got %q", errForGood, d.arrived, shorten(response.Header.Get("Content-Range")))
+			return fmt.Errorf("%w: asked for bytes from %d on, got %q", errForGood, d.arrived,
+				shorten(response.Header.Get("Content-Range")))
 		}
 		return nil
 	}

@@ -47,6 +47,29 @@ func TestNixFetchesFromReadyDir(t *testing.T) {
 	}
 }
 
+// What a current Nix writes is read as well.
+func TestReadyDirOfEachNix(t *testing.T) {
+	store := newNixStore(t)
+	toplevel := store.build(t, "lab", "first", 2)
+	closure := store.closure(t, toplevel)
+	for nix, tools := range nixes(t) {
+		t.Run(nix, func(t *testing.T) {
+			c := store.client(t)
+			c.tools = tools
+			dir := t.TempDir()
+			if _, err := c.nix("", "nix", "copy", "--to", "file://"+dir, toplevel); err != nil {
+				t.Fatal(err)
+			}
+			s := serve(t, dirConfig(t, dir), slog.New(slog.DiscardHandler), toplevel)
+			s.await(t, closure...)
+			if _, err := c.nix(s.PublicKey(), "nix", "copy", "--from", s.url, "--to", c.url(), toplevel); err != nil {
+				t.Fatal(err)
+			}
+			c.verify(t, closure...)
+		})
+	}
+}
+
 // Who trusts the key that the directory was signed with needs no other.
 func TestReadyDirKeepsSignatures(t *testing.T) {
 	store := newNixStore(t)
