@@ -37,7 +37,7 @@ check:
 	$(GO) vet -tags boots ./...
 	$(GO) tool staticcheck -tags boots ./...
 
-unit:
+unit: .cache/nix/trixie
 	scripts/as-root.sh $(GO) test -race -timeout 20m $$($(GO) list ./... | grep -v /integration)
 
 # -v, because `go test` shows the table of boots of a run that passed to nobody
@@ -48,6 +48,10 @@ boots: build .cache/loaders/trixie .cache/loaders/sid
 # Before as-root.sh, which may leave the network behind.
 .cache/loaders/%:
 	integration/fetch-loaders.sh $* $@
+
+# A current Nix, for the tests of internal/nixcache.
+.cache/nix/%:
+	integration/fetch-nix.sh $* $@
 
 lab: packages-lab build
 	scripts/demo.sh $(DEMO)

@@ -201,11 +201,19 @@ func (s *server) tftpConfig() assets.TFTPConfig {
 }
 
 func (s *server) cacheConfig() nixcache.Config {
-	c := s.config.Cache
-	return nixcache.Config{
-		StoreDir: c.Store, StateDir: s.config.Server.StateDir, Compression: c.Compression,
-		KeyName: c.KeyName, MaxTransfers: c.MaxTransfers, Observe: s.metrics.Transfer,
+	c := cacheSource(s.config)
+	c.StateDir, c.KeyName = s.config.Server.StateDir, s.config.Cache.KeyName
+	c.MaxTransfers, c.Observe = s.config.Cache.MaxTransfers, s.metrics.Transfer
+	return c
+}
+
+// cacheSource is where the cache has its systems from.
+func cacheSource(cfg *config.Config) nixcache.Config {
+	c := nixcache.Config{StoreDir: cfg.Cache.Store, Dir: cfg.Cache.Dir, Compression: cfg.Cache.Compression}
+	if cfg.Cache.Upstream != "" {
+		c.Upstream = &nixcache.Upstream{URL: cfg.Cache.Upstream, PublicKeys: cfg.Cache.PublicKeys, Keep: cfg.Cache.Keep}
 	}
+	return c
 }
 
 // reservedOf lists the addresses that are never handed out to others: those of
