@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"net/http/httputil"
 	"net/url"
+	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -25,8 +26,9 @@ type proxy struct {
 	asks atomic.Int64 // requests for NARs
 	rate atomic.Int64 // bytes a second; 0 is as fast as can be
 
-	lock         sync.Mutex
-	in, old, new string
+	lock   sync.Mutex
+	in     string
+	change func([]byte) []byte
 }
 
 // proxy starts one in the server's namespace.
@@ -51,12 +53,11 @@ func (s *site) proxy() *proxy {
 // pace slows all downloads down, together.
 func (p *proxy) pace(bytesPerSecond int64) { p.rate.Store(bytesPerSecond) }
 
-// alter replaces a text in all that has the given text in its path; with "" it
-// ends.
-func (p *proxy) alter(in, old, new string) {
+// alter changes all that has the given text in its path; with nil it ends.
+func (p *proxy) alter(in string, change func([]byte) []byte) {
 	p.lock.Lock()
 	defer p.lock.Unlock()
-	p.in, p.old, p.new = in, old, new
+	p.in, p.change = in, change
 }
 
 func (p *proxy) pass(answer *http.Response) error {
@@ -76,19 +77,17 @@ func (p *proxy) pass(answer *http.Response) error {
 func (p *proxy) altered(answer *http.Response, path string) error {
 	p.lock.Lock()
 	defer p.lock.Unlock()
-	if p.in == "" || !strings.Contains(path, p.in) {
+	if p.change == nil || !strings.Contains(path, p.in) {
 		return nil
 	}
 	text, err := io.ReadAll(answer.Body)
 	if err != nil {
 		return err
 	}
-	// Of the same length, so that the header stays right.
-	changed := bytes.ReplaceAll(text, []byte(p.old), []byte(p.new))
-	if len(changed) > len(text) {
-		changed = append(changed[:len(text)-1], '\n')
-	}
+	changed := p.change(text)
 	answer.Body = io.NopCloser(bytes.NewReader(changed))
+	answer.ContentLength = int64(len(changed))
+	answer.Header.Set("Content-Length", strconv.Itoa(len(changed)))
 	return nil
 }
 
