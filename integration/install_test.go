@@ -81,20 +81,10 @@ func newSite(t *testing.T, firmware lab.Firmware, diskSize int64) *site {
 	s.disk = filepath.Join(s.Dir(), "disk")
 	check(t, os.WriteFile(s.disk, nil, 0o600))
 	check(t, os.Truncate(s.disk, diskSize<<20))
-	s.key = makeKey(t, filepath.Join(s.StateDir(), "cache.key"))
-	return s
-}
-
-// makeKey lets Nix make a signing key, and returns its public half.
-func makeKey(t *testing.T, file string) string {
-	t.Helper()
-	out, err := exec.Command("nix-store", "--generate-binary-cache-key", "lab-1", file, file+".pub").CombinedOutput()
-	if err != nil {
-		t.Fatalf("%v\n%s", err, out)
-	}
-	public, err := os.ReadFile(file + ".pub")
+	var err error
+	s.key, err = nixStore(t).MakeKey("lab-1", filepath.Join(s.StateDir(), "cache.key"))
 	check(t, err)
-	return strings.TrimSpace(string(public))
+	return s
 }
 
 // publish makes a system the profile's next generation.
