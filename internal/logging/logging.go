@@ -6,7 +6,6 @@ package logging
 
 import (
 	"context"
-	"fmt"
 	"io"
 	"log/slog"
 	"os"
@@ -36,15 +35,6 @@ func New(w io.Writer, c Config) (*slog.Logger, *Writer) {
 func isTerminal(w io.Writer) bool {
 	f, ok := w.(*os.File)
 	return ok && term.IsTerminal(int(f.Fd()))
-}
-
-// ParseLevel reads debug, info, warn or error.
-func ParseLevel(s string) (slog.Level, error) {
-	var level slog.Level
-	if err := level.UnmarshalText([]byte(s)); err != nil {
-		return level, fmt.Errorf("%q is no log level; known are debug, info, warn and error", s)
-	}
-	return level, nil
 }
 
 // Line logs as log.LogAttrs does, for lines that come by the thousand: slog finds
