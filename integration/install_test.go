@@ -332,7 +332,7 @@ func TestInstallRefusesWhatIsNotSigned(t *testing.T) {
 			m := s.boot("NAR altered, wrong signature, no signature, then all well")
 			m.ExpectMatch(`closure failed: \S*-own-2: its content is not what was signed`)
 			proxy.alter(".narinfo", otherSignature)
-			m.ExpectMatch(`closure failed: \S*-nixos-system-lab-26.05.1: no signature by a trusted key: it is signed by lab-1`)
+			m.ExpectMatch(`closure failed: \S*-nixos-system-lab-26.05.1: no signature by a trusted key: it is signed by "lab-1"`)
 			proxy.alter(".narinfo", noSignature)
 			m.ExpectMatch(`closure failed: \S*-nixos-system-lab-26.05.1: no signature by a trusted key: it is not signed`)
 			if got := s.lastWord(); got.Step != "closure" || got.Outcome != "failed" {
