@@ -32,6 +32,11 @@ func tool(t *testing.T, stdin, name string, args ...string) string {
 // loop is a disk made of a sparse file.
 func loop(t *testing.T, size uint64, options ...string) Disk {
 	t.Helper()
+	// Linux has no loop devices for user namespaces.
+	if ids, err := os.ReadFile("/proc/self/uid_map"); err != nil || len(strings.Fields(string(ids))) != 3 ||
+		strings.Fields(string(ids))[2] != "4294967295" {
+		t.Fatal("this test makes disks of loop devices, which takes real root: run it, or make test, as root")
+	}
 	path := filepath.Join(t.TempDir(), "disk")
 	file, err := os.Create(path)
 	if err != nil {
