@@ -10,6 +10,7 @@ import (
 	"net/url"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"time"
 )
 
@@ -32,6 +33,20 @@ type cache struct {
 	http     *http.Client
 	patience time.Duration
 	notice   func(string) // is told of a pause
+
+	noticed atomic.Int64 // when it was told last, in nanoseconds
+}
+
+// noticeEvery keeps a dozen downloads that have lost the same server from
+// filling the screen.
+const noticeEvery = 2 * time.Second
+
+// pauses says that a request is made again after a pause.
+func (c *cache) pauses(err error, wait time.Duration) {
+	now := time.Now().UnixNano()
+	if last := c.noticed.Load(); now-last > int64(noticeEvery) && c.noticed.CompareAndSwap(last, now) {
+		c.notice(fmt.Sprintf("%v; trying again in %v", err, wait))
+	}
 }
 
 func newCache(base string, parallel int, notice func(string)) (*cache, error) {
@@ -170,7 +185,7 @@ func (r *retry) pause(ctx context.Context, err error) error {
 		wait = max(wait, status.retryAfter)
 	}
 	r.next = min(r.next*2, maxPause)
-	r.cache.notice(fmt.Sprintf("%v; trying again in %v", err, wait))
+	r.cache.pauses(err, wait)
 	timer := time.NewTimer(wait)
 	defer timer.Stop()
 	select {

@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/nix-community/go-nix/pkg/narinfo/signature"
 	"github.com/nix-community/go-nix/pkg/storepath"
@@ -136,6 +137,8 @@ func (c *Closure) bring(ctx context.Context, s *store.Store, p *plan) error {
 // the disk turns out to be too small: a cache tells how large an archive is, not
 // how many blocks and inodes its files take.
 func (c *Closure) fetchOrPrune(ctx context.Context, s *store.Store, p *plan) error {
+	stop := keepSynced(s)
+	defer stop()
 	for {
 		err := c.fetch.fetchAll(ctx, p.missing, parallel)
 		if !errors.Is(err, ErrFull) {
@@ -148,6 +151,33 @@ func (c *Closure) fetchOrPrune(ctx context.Context, s *store.Store, p *plan) err
 		}
 		c.config.Say(fmt.Sprintf("the disk is full: removed generation %s", numbers(gone)))
 	}
+}
+
+// syncEvery is how much of a download a power cut can cost, in time. The kernel
+// alone keeps files back for half a minute, and their names for less: what a cut
+// leaves would mostly be empty files.
+const syncEvery = 5 * time.Second
+
+// keepSynced has what has arrived written to the disk now and then, until the
+// function that it returns is called.
+func keepSynced(s *store.Store) (stop func()) {
+	done, ended := make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(ended)
+		ticker := time.NewTicker(syncEvery)
+		defer ticker.Stop()
+		for {
+			select {
+			case <-ticker.C:
+				// Only a help: the one that counts comes before the registration,
+				// and has the same error.
+				_ = s.Sync()
+			case <-done:
+				return
+			}
+		}
+	}()
+	return func() { close(done); <-ended }
 }
 
 // checkToplevel looks for what starts the system. Stage 1 under systemd takes a

@@ -412,3 +412,26 @@ func TestPauseGivesUp(t *testing.T) {
 		t.Error("no error from a server that isn't there")
 	}
 }
+
+// TestNixEngine has the real Nix do the download.
+func TestNixEngine(t *testing.T) {
+	b := newBench(t)
+	for _, name := range []string{"NIX_STATE_DIR", "NIX_LOG_DIR", "NIX_CONF_DIR", "HOME"} {
+		t.Setenv(name, filepath.Join(b.store.dir, "client", name))
+	}
+	toplevel := b.publish(t, "one", 3, 5000, "compression=zstd")
+	var said bytes.Buffer
+	if err := b.closureOf(t, toplevel).RunNix(t.Context(), &said); err != nil {
+		t.Fatalf("%v\n%s", err, said.String())
+	}
+	b.store.verify(t, b.root, toplevel)
+	if got := b.system(t); got != toplevel {
+		t.Errorf("the profile leads to %s", got)
+	}
+	_, public := b.store.key(t, "others-1")
+	b.key, _ = signature.ParsePublicKey(public)
+	other := b.publish(t, "two", 4, 5000, "compression=none")
+	if err := b.closureOf(t, other).RunNix(t.Context(), &said); err == nil || !strings.Contains(said.String(), "signature") {
+		t.Errorf("%v for paths that a key of others has signed; Nix said:\n%s", err, said.String())
+	}
+}

@@ -8,7 +8,6 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
-	"slices"
 	"strings"
 	"time"
 
@@ -220,19 +219,6 @@ func (s *Store) remove(ctx context.Context, tx *sql.Tx, bases []string) error {
 		}
 	}
 	return nil
-}
-
-// Closure is a valid path and all that it refers to, directly or not, sorted.
-// It is empty if the path is not valid.
-func (s *Store) Closure(base string) []string {
-	seen := make(map[string]bool)
-	s.mark(base, seen)
-	var all []string
-	for base := range seen {
-		all = append(all, base)
-	}
-	slices.Sort(all)
-	return all
 }
 
 // mark adds a valid path's closure to seen.
