@@ -32,6 +32,7 @@ type cache struct {
 	base     *url.URL
 	http     *http.Client
 	patience time.Duration
+	stall    time.Duration
 	notice   func(string) // is told of a pause
 
 	noticed atomic.Int64 // when it was told last, in nanoseconds
@@ -63,7 +64,7 @@ func newCache(base string, parallel int, notice func(string)) (*cache, error) {
 		TLSHandshakeTimeout:   dialTime,
 		ReadBufferSize:        64 << 10,
 	}
-	return &cache{base: u, http: &http.Client{Transport: transport}, patience: patience, notice: notice}, nil
+	return &cache{base: u, http: &http.Client{Transport: transport}, patience: patience, stall: stallTime, notice: notice}, nil
 }
 
 // statusError is an answer other than the wanted one.
@@ -102,8 +103,8 @@ func passing(err error) bool {
 // the file is still the one with the given ETag.
 func (c *cache) get(ctx context.Context, relative string, offset int64, etag string) (*http.Response, error) {
 	at, err := c.base.Parse(relative)
-	if err != nil {
-		return nil, fmt.Errorf("URL %.300q: %w", relative, err)
+	if err != nil || at.Scheme != "http" && at.Scheme != "https" {
+		return nil, fmt.Errorf("%.300q is not the http URL of a file", relative)
 	}
 	request, err := http.NewRequestWithContext(ctx, http.MethodGet, at.String(), nil)
 	if err != nil {
@@ -166,16 +167,22 @@ func (c *cache) insist(ctx context.Context, do func(context.Context) error) erro
 // retry is the growing pauses between requests that fail.
 type retry struct {
 	cache *cache
-	since time.Time
+	since time.Time // of the first failure; what came before it was no failure
 	next  time.Duration
 }
 
-func (c *cache) newRetry() *retry {
-	return &retry{cache: c, since: time.Now(), next: 500 * time.Millisecond}
-}
+const firstPause = 500 * time.Millisecond
+
+func (c *cache) newRetry() *retry { return &retry{cache: c, next: firstPause} }
+
+// reset forgets the failures, because something came.
+func (r *retry) reset() { r.since, r.next = time.Time{}, firstPause }
 
 // pause waits after an error, or gives it back if waiting doesn't help.
 func (r *retry) pause(ctx context.Context, err error) error {
+	if r.since.IsZero() {
+		r.since = time.Now()
+	}
 	if !passing(err) || time.Since(r.since) > r.cache.patience {
 		return err
 	}

@@ -75,7 +75,8 @@ func ToplevelOf(init string) (string, error) {
 // Progress tells how far Run is. Any goroutine may ask.
 func (c *Closure) Progress() report.Progress { return c.fetch.progress() }
 
-// Fetched is how many bytes of NARs have come over the network.
+// Fetched is how many bytes of NARs have come over the network in all Runs,
+// those included that had to come again.
 func (c *Closure) Fetched() int64 { return c.fetch.fetched.Load() }
 
 // Run brings what is missing, makes it durable, and then lets the machine's Nix
@@ -86,6 +87,7 @@ func (c *Closure) Run(ctx context.Context) error {
 		return err
 	}
 	c.fetch.store = s
+	c.fetch.reset()
 	err = c.run(ctx, s)
 	return errors.Join(err, s.Close())
 }
@@ -115,7 +117,6 @@ func (c *Closure) finish(s *store.Store) error {
 }
 
 func (c *Closure) bring(ctx context.Context, s *store.Store, p *plan) error {
-	c.fetch.byteTotal.Store(p.narBytes())
 	c.config.Say(fmt.Sprintf("%d store paths to fetch, %s", len(p.missing), client.Bytes(p.narBytes())))
 	if err := c.makeRoom(ctx, s, p); err != nil {
 		return err
@@ -139,17 +140,26 @@ func (c *Closure) bring(ctx context.Context, s *store.Store, p *plan) error {
 func (c *Closure) fetchOrPrune(ctx context.Context, s *store.Store, p *plan) error {
 	stop := keepSynced(s)
 	defer stop()
-	for {
+	for swept := false; ; swept = true {
 		err := c.fetch.fetchAll(ctx, p.missing, parallel)
 		if !errors.Is(err, ErrFull) {
 			return err
 		}
+		before, roomErr := s.Room()
 		asked := 0
 		gone, pruneErr := s.Prune(ctx, c.toplevel, p.keep, func(store.Room) bool { asked++; return asked > 1 })
-		if pruneErr != nil || len(gone) == 0 {
-			return errors.Join(err, pruneErr)
+		after, afterErr := s.Room()
+		if problem := errors.Join(roomErr, pruneErr, afterErr); problem != nil {
+			return errors.Join(err, problem)
 		}
-		c.config.Say(fmt.Sprintf("the disk is full: removed generation %s", numbers(gone)))
+		switch {
+		case len(gone) > 0:
+			c.config.Say(fmt.Sprintf("the disk is full: removed generation %s", numbers(gone)))
+		case swept || after.Bytes <= before.Bytes && after.Inodes <= before.Inodes:
+			return fmt.Errorf("%w; nothing is left to remove: give it a larger disk, or a smaller system", err)
+		default:
+			c.config.Say("the disk is full: removed what nothing refers to")
+		}
 	}
 }
 

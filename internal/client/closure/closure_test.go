@@ -65,9 +65,9 @@ func (b *bench) hook(f func(w http.ResponseWriter, r *http.Request) http.Respons
 }
 
 // publish builds a system and copies it to the cache, signed.
-func (b *bench) publish(t *testing.T, salt string, packages, own int, options string) string {
+func (b *bench) publish(t *testing.T, salt string, packages, own int, options string, more ...string) string {
 	t.Helper()
-	toplevel := b.store.build(t, salt, packages, own)
+	toplevel := b.store.build(t, salt, packages, own, more...)
 	b.store.copyTo(t, b.cache, toplevel, "secret-key="+b.secret+"&"+options)
 	return toplevel
 }
@@ -320,10 +320,10 @@ func TestClosureBringsBackWhatIsLost(t *testing.T) {
 	b.store.verify(t, b.root, toplevel)
 }
 
-// onSmallDisk gives the machine a file system of so many bytes.
-func (b *bench) onSmallDisk(t *testing.T, size string) {
+// onSmallDisk gives the machine a file system with options of tmpfs.
+func (b *bench) onSmallDisk(t *testing.T, options string) {
 	t.Helper()
-	if err := unix.Mount("tmpfs", b.root, "tmpfs", 0, "size="+size); err != nil {
+	if err := unix.Mount("tmpfs", b.root, "tmpfs", 0, options); err != nil {
 		t.Fatalf("mount: %v (run as root, or by scripts/as-root.sh)", err)
 	}
 	t.Cleanup(func() {
@@ -335,7 +335,7 @@ func (b *bench) onSmallDisk(t *testing.T, size string) {
 
 func TestClosurePrunesWhatIsOld(t *testing.T) {
 	b := newBench(t)
-	b.onSmallDisk(t, "170M")
+	b.onSmallDisk(t, "size=170M")
 	var systems []string
 	for _, salt := range []string{"one", "two", "three", "four"} {
 		systems = append(systems, b.publish(t, salt, 3, 30_000_000, "compression=none"))
@@ -352,7 +352,7 @@ func TestClosurePrunesWhatIsOld(t *testing.T) {
 
 func TestClosureSaysThatTheDiskIsTooSmall(t *testing.T) {
 	b := newBench(t)
-	b.onSmallDisk(t, "100M")
+	b.onSmallDisk(t, "size=100M")
 	small := b.publish(t, "small", 3, 1000, "compression=none")
 	b.fetch(t, small)
 	large := b.publish(t, "large", 3, 60_000_000, "compression=none")

@@ -221,6 +221,14 @@ func (s *Store) remove(ctx context.Context, tx *sql.Tx, bases []string) error {
 	return nil
 }
 
+// References are what a valid path refers to.
+func (s *Store) References(base string) []string {
+	if e := s.valid[base]; e != nil {
+		return e.references
+	}
+	return nil
+}
+
 // mark adds a valid path's closure to seen.
 func (s *Store) mark(base string, seen map[string]bool) {
 	todo := []string{base}
