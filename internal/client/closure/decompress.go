@@ -31,7 +31,7 @@ func decompress(r io.Reader, compression string) (io.Reader, func(), error) {
 	case "gzip":
 		decoder, err := gzip.NewReader(r)
 		return decoder, nothing, err
-	case "bzip2", "": // what a narinfo means that doesn't say
+	case "bzip2":
 		return bzip2.NewReader(r), nothing, nil
 	}
 	return nil, nil, fmt.Errorf("compression %.30q is none of none, zstd, xz, gzip, bzip2; "+

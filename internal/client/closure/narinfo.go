@@ -1,30 +1,19 @@
 package closure
 
 import (
-	"bytes"
 	"errors"
 	"fmt"
 	"io"
-	"slices"
 	"strings"
 
-	gonarinfo "github.com/nix-community/go-nix/pkg/narinfo"
 	"github.com/nix-community/go-nix/pkg/narinfo/signature"
-	"github.com/nix-community/go-nix/pkg/nixhash"
-	"github.com/nix-community/go-nix/pkg/storepath"
 
 	"ravenboot/internal/client/store"
 	"ravenboot/internal/narinfo"
 )
 
-const (
-	// maxNarinfo bounds the text about a path, in bytes. One with a thousand
-	// references has 60 kB.
-	maxNarinfo = 4 << 20
-	// maxNarSize bounds what is believed of a path, in bytes.
-	maxNarSize = 1 << 40
-	hashLength = 32
-)
+// maxNarSize bounds what is believed of a path, in bytes.
+const maxNarSize = 1 << 40
 
 // object is a store path that a cache has.
 type object struct {
@@ -40,40 +29,62 @@ var ErrUntrusted = errors.New("no signature by a trusted key")
 // parseNarinfo reads what a cache says of the path base, and believes it only if
 // a trusted key has signed it.
 func parseNarinfo(text []byte, storeDir, base string, keys []signature.PublicKey) (object, error) {
-	info, err := gonarinfo.Parse(bytes.NewReader(text))
+	info, err := narinfo.Parse(text, storeDir, base)
 	if err != nil {
 		return object{}, err
 	}
-	if info.StorePath != storeDir+"/"+base {
-		return object{}, fmt.Errorf("the cache answers with %.300q", info.StorePath)
+	if info.NarSize > maxNarSize {
+		return object{}, fmt.Errorf("a NAR of %d bytes, which is more than the %d that are believed", info.NarSize, int64(maxNarSize))
 	}
-	if info.NarHash == nil || info.NarHash.Algo() != nixhash.SHA256 || info.NarSize == 0 || info.NarSize > maxNarSize {
-		return object{}, errors.New("it needs a NarHash of SHA-256 and a NarSize")
+	signatures := readSignatures(info.Signatures)
+	if !trusted(info.Fingerprint(storeDir), signatures, keys) {
+		return object{}, untrusted(signatures)
 	}
-	// What is signed has the references in order, whatever the order in the text.
-	slices.Sort(info.References)
-	fingerprint := narinfo.Fingerprint(info.StorePath, [32]byte(info.NarHash.Digest()), int64(info.NarSize), info.References)
-	if !signature.VerifyFirst(fingerprint, info.Signatures, keys) {
-		return object{}, untrusted(info.Signatures)
-	}
-	p := object{url: info.URL, compression: info.Compression, fileSize: -1}
+	p := object{url: info.URL, compression: info.Compression, fileSize: fileSize(info)}
 	p.Path = store.Path{
-		Base: base, NarHash: [32]byte(info.NarHash.Digest()), NarSize: int64(info.NarSize), CA: info.CA,
-		References: slices.Compact(info.References),
+		Base: base, NarHash: info.NarHash, NarSize: info.NarSize, Deriver: info.Deriver, References: info.References, CA: info.CA,
 	}
-	if info.FileSize > 0 && info.FileSize <= maxNarSize {
-		p.fileSize = int64(info.FileSize)
-	}
-	if info.Compression == "none" {
-		p.fileSize = p.NarSize
-	}
-	if info.Deriver != "" && info.Deriver != "unknown-deriver" {
-		p.Deriver = info.Deriver
-	}
-	for _, s := range info.Signatures {
+	for _, s := range signatures {
 		p.Signatures = append(p.Signatures, s.String())
 	}
-	return p, p.check()
+	return p, nil
+}
+
+// fileSize is the size that a file must have, or -1. What is said of it isn't
+// signed.
+func fileSize(info *narinfo.Info) int64 {
+	switch {
+	case info.Compression == "none":
+		return info.NarSize
+	case info.FileSize == 0 || info.FileSize > maxNarSize:
+		return -1
+	}
+	return info.FileSize
+}
+
+// readSignatures passes over those of a form that isn't known: another of them may
+// be by a trusted key.
+func readSignatures(texts []string) []signature.Signature {
+	var signatures []signature.Signature
+	for _, text := range texts {
+		if s, err := signature.ParseSignature(text); err == nil {
+			signatures = append(signatures, s)
+		}
+	}
+	return signatures
+}
+
+// trusted tries each key on each signature. The VerifyFirst of go-nix looks at
+// one signature of a key's name, which may be that of a key of before.
+func trusted(fingerprint string, signatures []signature.Signature, keys []signature.PublicKey) bool {
+	for _, key := range keys {
+		for _, s := range signatures {
+			if key.Verify(fingerprint, s) {
+				return true
+			}
+		}
+	}
+	return false
 }
 
 // untrusted names who did sign, which tells a wrong key from a missing one.
@@ -88,21 +99,11 @@ func untrusted(signatures []signature.Signature) error {
 	return fmt.Errorf("%w: it is signed by %.300q only, or what it says was altered", ErrUntrusted, strings.Join(names, ", "))
 }
 
-// check looks at what becomes the name of a file.
-func (p *object) check() error {
-	for _, base := range append([]string{p.Base}, p.References...) {
-		if _, err := storepath.FromString(base); err != nil {
-			return fmt.Errorf("%.300q: %w", base, err)
-		}
-	}
-	return nil
-}
-
 // readAll reads a short answer.
 func readAll(r io.Reader) ([]byte, error) {
-	text, err := io.ReadAll(io.LimitReader(r, maxNarinfo+1))
-	if err == nil && len(text) > maxNarinfo {
-		err = fmt.Errorf("longer than %d bytes", maxNarinfo)
+	text, err := io.ReadAll(io.LimitReader(r, narinfo.MaxText+1))
+	if err == nil && len(text) > narinfo.MaxText {
+		err = fmt.Errorf("longer than %d bytes", narinfo.MaxText)
 	}
 	return text, err
 }
