@@ -54,11 +54,11 @@ func TestParseTakes(t *testing.T) {
 		old, new string
 		change   func(i *Info)
 	}{
-		"an unknown key":           {"URL: ", "ApproxSize: 1\nURL: ", func(*Info) {}},
-		"an unknown key twice":     {"URL: ", "New: a: b\nNew:\nURL: ", func(*Info) {}},
-		"no compression":           {"Compression: xz\n", "", func(i *Info) { i.Compression = "bzip2" }},
-		"an empty compression":     {"Compression: xz", "Compression:", func(i *Info) { i.Compression = "bzip2" }},
-		"a compression of others":  {"Compression: xz", "Compression: rar", func(i *Info) { i.Compression = "rar" }},
+		"an unknown key":          {"URL: ", "ApproxSize: 1\nURL: ", func(*Info) {}},
+		"an unknown key twice":    {"URL: ", "New: a: b\nNew:\nURL: ", func(*Info) {}},
+		"no compression":          {"Compression: xz\n", "", func(i *Info) { i.Compression = "bzip2" }},
+		"an empty compression":    {"Compression: xz", "Compression:", func(i *Info) { i.Compression = "bzip2" }},
+		"a compression of others": {"Compression: xz", "Compression: rar", func(i *Info) { i.Compression = "rar" }},
 		"an unknown deriver": {
 			"12bgd045z0d4icpbc2yyz4gx48ak44la-thing-1.0.drv", "unknown-deriver", func(i *Info) { i.Deriver = "" },
 		},
@@ -85,15 +85,15 @@ func TestParseTakes(t *testing.T) {
 
 func TestParseRefuses(t *testing.T) {
 	for name, change := range map[string][2]string{
-		"not a narinfo":                {good, "<html>"},
-		"no URL":                       {"URL: nar/x.nar.xz\n", ""},
-		"an empty URL":                 {"URL: nar/x.nar.xz", "URL: "},
-		"a URL with blanks":            {"nar/x.nar.xz", "nar/x y"},
-		"a long URL":                   {"nar/x.nar.xz", strings.Repeat("x", maxWord+1)},
-		"a compression with blanks":    {"Compression: xz", "Compression: x z"},
-		"no NarHash":                   {"NarHash", "NarHush"},
-		"no NarSize":                   {"NarSize", "NorSize"},
-		"no StorePath":                 {"StorePath", "StarePath"},
+		"not a narinfo":             {good, "<html>"},
+		"no URL":                    {"URL: nar/x.nar.xz\n", ""},
+		"an empty URL":              {"URL: nar/x.nar.xz", "URL: "},
+		"a URL with blanks":         {"nar/x.nar.xz", "nar/x y"},
+		"a long URL":                {"nar/x.nar.xz", strings.Repeat("x", maxWord+1)},
+		"a compression with blanks": {"Compression: xz", "Compression: x z"},
+		"no NarHash":                {"NarHash", "NarHush"},
+		"no NarSize":                {"NarSize", "NorSize"},
+		"no StorePath":              {"StorePath", "StarePath"},
 		"SHA-1": {
 			"sha256:0lxjvvpr59c2mdram7ympy5ay741f180kv3349hvfc3f8nrmbqf6", "sha1:a9993e364706816aba3e25717850c26c9cd0d89d",
 		},
