@@ -12,9 +12,7 @@ import (
 var helpers map[string]func(args []string) error
 
 func init() {
-	helpers = map[string]func([]string) error{
-		"serve-text": serveText, "serve-file": serveFile, "load-dora": loadDORA,
-		"make-path": makePath, "make-toplevel": makeToplevel}
+	helpers = map[string]func([]string) error{"serve-text": serveText, "serve-file": serveFile, "load-dora": loadDORA}
 }
 
 // serveText ADDR FILE is the least that net/http can do.
