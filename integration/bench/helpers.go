@@ -8,11 +8,13 @@ import (
 )
 
 // helpers are the servers that this program is itself, as floors to compare
-// with, and the DHCP load, which runs in a namespace.
+// with, the DHCP load, which runs in a namespace, and a builder for Nix.
 var helpers map[string]func(args []string) error
 
 func init() {
-	helpers = map[string]func([]string) error{"serve-text": serveText, "serve-file": serveFile, "load-dora": loadDORA}
+	helpers = map[string]func([]string) error{
+		"serve-text": serveText, "serve-file": serveFile, "load-dora": loadDORA, "fill-path": fillPath,
+	}
 }
 
 // serveText ADDR FILE is the least that net/http can do.

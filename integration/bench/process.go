@@ -30,6 +30,9 @@ func newBench(ctx context.Context, o options) (*bench, error) {
 	if o.ravenboot, err = filepath.Abs(o.ravenboot); err != nil {
 		return nil, err
 	}
+	if o.client, err = filepath.Abs(o.client); err != nil {
+		return nil, err
+	}
 	dir, err := os.MkdirTemp("", "ravenboot-bench")
 	return &bench{options: o, ctx: ctx, self: self, dir: dir}, err
 }
