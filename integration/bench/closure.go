@@ -22,15 +22,36 @@ func benchClosure(b *bench) error {
 	}
 	c := closureBench{bench: b, scratch: &scratchStore{b.subdir()}, verified: map[string]bool{}}
 	large := systemSize{paths: 300, files: 68_000, bytes: 1_100_000_000}
+	small := systemSize{texts: 2000}
+	count := tenGenerations
 	if b.quick {
-		large = systemSize{paths: 30, files: 600, bytes: 20_000_000}
+		large, small, count = systemSize{paths: 30, files: 600, bytes: 20_000_000}, systemSize{texts: 50}, 2
 	}
-	system, err := b.buildSystem(c.scratch, large, "1")
+	systems, err := c.generationsOf(large, count)
 	if err != nil {
 		return err
 	}
-	fmt.Fprintf(os.Stderr, "a system of %d store paths, %d bytes of NARs\n", len(system.paths), system.narSize)
-	return c.local(system)
+	texts, err := c.generationsOf(small, 1)
+	if err != nil {
+		return err
+	}
+	fmt.Printf("\nThe system has %d store paths and %d bytes of NARs, the one of small paths %d and %d.\n",
+		len(systems[0].paths), systems[0].narSize, len(texts[0].paths), texts[0].narSize)
+	if err := c.local(systems[0]); err != nil {
+		return err
+	}
+	for _, run := range []struct {
+		compression string
+		system      system
+	}{{"none", systems[0]}, {"zstd", systems[0]}, {"none", texts[0]}} {
+		if err := c.overWire(run.compression, run.system); err != nil {
+			return err
+		}
+	}
+	if err := c.sizes(systems); err != nil {
+		return err
+	}
+	return c.initrds()
 }
 
 // closureBench is what downloads of closures have in common.
@@ -65,11 +86,15 @@ func (c *closureBench) local(system system) error {
 }
 
 func printClosures(title string, all []series) {
-	printTable(title, "client", all, column{"seconds", func(s sample) float64 { return s.rate }, "%.2f"},
-		column{"CPU s, client", func(s sample) float64 { return s.cpu }, "%.2f"},
+	printTable(title, "client", all, secondsColumn, clientCPUColumn,
 		column{"CPU s, server", func(s sample) float64 { return s.serverCPU }, "%.2f"}, memoryColumn)
 	compare(all, "time")
 }
+
+var (
+	secondsColumn   = column{"seconds", func(s sample) float64 { return s.rate }, "%.2f"}
+	clientCPUColumn = cpuColumn("CPU s, client", 1, "%.2f")
+)
 
 // engine is a program that downloads closures.
 type engine struct {

@@ -15,6 +15,7 @@ type sample struct {
 	p99    float64 // milliseconds
 	// serverCPU is in seconds, where the figures are those of a client.
 	serverCPU float64
+	carried   float64 // bytes that came over the wire
 }
 
 // series is the turns of one server.
