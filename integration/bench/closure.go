@@ -15,38 +15,55 @@ import (
 )
 
 // benchClosure downloads a system of the size of a small desktop's to a machine's
-// root, in memory and on a disk, and over a gigabit.
+// root, in memory and on a disk, as fast as the machine can.
 func benchClosure(b *bench) error {
 	if err := onDisk(b.dir); err != nil {
 		return err
 	}
-	c := closureBench{bench: b, scratch: &scratchStore{b.subdir()}, verified: map[string]bool{}}
-	large := systemSize{paths: 300, files: 68_000, bytes: 1_100_000_000}
-	small := systemSize{texts: 2000}
-	count := tenGenerations
-	if b.quick {
-		large, small, count = systemSize{paths: 30, files: 600, bytes: 20_000_000}, systemSize{texts: 50}, 2
-	}
-	systems, err := c.generationsOf(large, count)
+	c := b.closures()
+	systems, err := c.generationsOf(c.large(), 1)
 	if err != nil {
 		return err
 	}
-	texts, err := c.generationsOf(small, 1)
+	for _, place := range places {
+		for _, compression := range compressions {
+			if err := c.local(compression, place, systems[0]); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// benchWire downloads the same over a gigabit, and a system of small paths.
+func benchWire(b *bench) error {
+	c := b.closures()
+	systems, err := c.generationsOf(c.large(), 1)
 	if err != nil {
 		return err
 	}
-	fmt.Printf("\nThe system has %d store paths and %d bytes of NARs, the one of small paths %d and %d.\n",
-		len(systems[0].paths), systems[0].narSize, len(texts[0].paths), texts[0].narSize)
-	if err := c.local(systems[0]); err != nil {
+	texts, err := c.generationsOf(c.small(), 1)
+	if err != nil {
 		return err
 	}
-	for _, run := range []struct {
-		compression string
-		system      system
-	}{{"none", systems[0]}, {"zstd", systems[0]}, {"none", texts[0]}} {
-		if err := c.overWire(run.compression, run.system); err != nil {
+	for _, compression := range compressions {
+		if err := c.overWire(compression, systems[0]); err != nil {
 			return err
 		}
+	}
+	return c.overWire(compressions[0], texts[0])
+}
+
+// benchSize measures disks, downloads and initrds in bytes.
+func benchSize(b *bench) error {
+	c := b.closures()
+	count := tenGenerations
+	if b.quick {
+		count = 2
+	}
+	systems, err := c.generationsOf(c.large(), count)
+	if err != nil {
+		return err
 	}
 	if err := c.sizes(systems); err != nil {
 		return err
@@ -54,41 +71,59 @@ func benchClosure(b *bench) error {
 	return c.initrds()
 }
 
+// compressions are those that ravenboot's cache can send with.
+var compressions = []string{"none", "zstd"}
+
+// closures is the run's store, which all parts share.
+func (b *bench) closures() *closureBench {
+	if b.scratch == nil {
+		b.scratch = &scratchStore{b.subdir()}
+	}
+	return &closureBench{bench: b, verified: map[string]bool{}}
+}
+
+// large is a system as a lab has it, if a small one.
+func (b *bench) large() systemSize {
+	if b.quick {
+		return systemSize{paths: 30, files: 600, bytes: 20_000_000}
+	}
+	return systemSize{paths: 300, files: 68_000, bytes: 1_100_000_000}
+}
+
+// small is a system of which every path is small.
+func (b *bench) small() systemSize {
+	if b.quick {
+		return systemSize{texts: 50}
+	}
+	return systemSize{texts: 2000}
+}
+
 // closureBench is what downloads of closures have in common.
 type closureBench struct {
 	*bench
-	scratch  *scratchStore
 	verified map[string]bool // the engines whose result Nix has read whole
 }
 
-// local downloads as fast as the machine can.
-func (c *closureBench) local(system system) error {
-	for _, compression := range []string{"none", "zstd"} {
-		server, err := c.serveClosures(compression, system)
-		if err != nil {
-			return err
-		}
-		defer server.stop()
-		for _, place := range places {
-			var subjects []subject
-			for _, e := range engines {
-				subjects = append(subjects, c.subject(e, server, server.url, place, system))
-			}
-			all, err := c.inTurn(subjects)
-			if err != nil {
-				return err
-			}
-			printClosures(fmt.Sprintf("Closure of %d paths, %.2f GB of NARs, %s, onto %s",
-				len(system.paths), float64(system.narSize)/1e9, compression, place.name), all)
-		}
+// local downloads over loopback.
+func (c *closureBench) local(compression string, at place, system system) error {
+	server, err := c.serveClosures(compression, system)
+	if err != nil {
+		return err
 	}
-	return nil
-}
-
-func printClosures(title string, all []series) {
-	printTable(title, "client", all, secondsColumn, clientCPUColumn,
+	defer server.stop()
+	var subjects []subject
+	for _, e := range engines {
+		subjects = append(subjects, c.subject(e, server, server.url, at, system))
+	}
+	all, err := c.inTurn(subjects)
+	if err != nil {
+		return err
+	}
+	printTable(fmt.Sprintf("Closure of %d paths, %.2f GB of NARs, %s, onto %s",
+		len(system.paths), float64(system.narSize)/1e9, compression, at.name), "client", all, secondsColumn, clientCPUColumn,
 		column{"CPU s, server", func(s sample) float64 { return s.serverCPU }, "%.2f"}, memoryColumn)
 	compare(all, "time")
+	return nil
 }
 
 var (

@@ -45,7 +45,7 @@ func (c *closureBench) sizes(systems []system) error {
 		{0, 0, float64(images[1])},
 		{0, 0, float64(images[1])},
 	}
-	for i, compression := range []string{"none", "zstd"} {
+	for i, compression := range compressions {
 		carried, err := c.boots(compression, systems[:2])
 		if err != nil {
 			return err

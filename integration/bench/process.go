@@ -20,6 +20,8 @@ type bench struct {
 	dir    string
 	spaces []string
 	next   int // number of the next directory
+
+	scratch *scratchStore // nil until a part needs it
 }
 
 func newBench(ctx context.Context, o options) (*bench, error) {
