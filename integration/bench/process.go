@@ -20,6 +20,8 @@ type bench struct {
 	dir    string
 	spaces []string
 	next   int // number of the next directory
+
+	scratch *scratchStore // nil until a part needs it
 }
 
 func newBench(ctx context.Context, o options) (*bench, error) {
@@ -28,6 +30,9 @@ func newBench(ctx context.Context, o options) (*bench, error) {
 		return nil, err
 	}
 	if o.ravenboot, err = filepath.Abs(o.ravenboot); err != nil {
+		return nil, err
+	}
+	if o.client, err = filepath.Abs(o.client); err != nil {
 		return nil, err
 	}
 	dir, err := os.MkdirTemp("", "ravenboot-bench")
