@@ -12,7 +12,9 @@ import (
 var helpers map[string]func(args []string) error
 
 func init() {
-	helpers = map[string]func([]string) error{"serve-text": serveText, "serve-file": serveFile, "load-dora": loadDORA}
+	helpers = map[string]func([]string) error{
+		"serve-text": serveText, "serve-file": serveFile, "load-dora": loadDORA,
+		"make-path": makePath, "make-toplevel": makeToplevel}
 }
 
 // serveText ADDR FILE is the least that net/http can do.

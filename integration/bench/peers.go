@@ -19,6 +19,7 @@ var peers = map[string]peer{
 	"dnsmasq":   {debian: "dnsmasq-base", version: []string{"--version"}},
 	"kea-dhcp4": {debian: "kea-dhcp4-server", version: []string{"-v"}},
 	"in.tftpd":  {debian: "tftpd-hpa", version: []string{"-V"}},
+	"nix-build": {debian: "nix-bin", version: []string{"--version"}},
 	"nginx":     {debian: "nginx-light", version: []string{"-v"}},
 }
 

@@ -13,6 +13,8 @@ type sample struct {
 	cpu    float64 // seconds of the server's processors, for each unit
 	memory float64 // MiB, the server's peak
 	p99    float64 // milliseconds
+
+	serverCPU float64 // seconds; where the rate and the rest are a client's
 }
 
 // series is the turns of one server.
