@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"path/filepath"
 	"time"
 
 	"github.com/nix-community/go-nix/pkg/narinfo/signature"
@@ -85,6 +86,10 @@ func (c *call) closureConfig(f *closureFlags) (closure.Config, error) {
 		}
 	}
 	var err error
+	// A database of SQLite has a URL, and so has a store of Nix.
+	if config.Root, err = filepath.Abs(f.root); err != nil {
+		return config, err
+	}
 	if config.Toplevel == "" {
 		if config.Toplevel, err = closure.ToplevelOf(c.settings.Init); err != nil {
 			return config, err
