@@ -58,7 +58,7 @@ lab: packages-lab build
 	scripts/as-root.sh scripts/lab.sh $(BIN) $(DEMO)
 
 bench: packages-bench build
-	$(GO) test -run '^$$' -bench . -benchmem ./bootscript ./cmd/ravenboot ./dhcp/... ./internal/boot ./internal/generation ./internal/web
+	$(GO) test -run '^$$' -bench . -benchmem ./bootscript ./cmd/ravenboot ./dhcp/... ./internal/boot ./internal/generation ./internal/nar ./internal/web
 	scripts/as-root.sh $(GO) run ./integration/bench -ravenboot $(CURDIR)/$(BIN)
 
 packages-run:

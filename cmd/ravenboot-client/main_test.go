@@ -41,10 +41,16 @@ func TestCommands(t *testing.T) {
 	testscript.Run(t, testscript.Params{
 		Dir: "testdata",
 		Cmds: map[string]func(ts *testscript.TestScript, neg bool, args []string){
-			"server": startServer,
-			"system": publishSystem,
-			"disk":   func(ts *testscript.TestScript, neg bool, args []string) { onDisk(ts, neg, "disk", args) },
-			"disk2":  func(ts *testscript.TestScript, neg bool, args []string) { onDisk(ts, neg, "disk2", args) },
+			"server":    startServer,
+			"system":    publishSystem,
+			"loop":      makeLoop,
+			"foreign":   makeForeign,
+			"unchanged": isUnchanged,
+			"approve": func(ts *testscript.TestScript, _ bool, _ []string) {
+				ts.Check(os.WriteFile(ts.MkAbs("approved"), nil, 0o600))
+			},
+			"disk":  func(ts *testscript.TestScript, neg bool, args []string) { onDisk(ts, neg, "disk", args) },
+			"disk2": func(ts *testscript.TestScript, neg bool, args []string) { onDisk(ts, neg, "disk2", args) },
 		},
 	})
 }
@@ -104,7 +110,8 @@ func startServer(ts *testscript.TestScript, _ bool, _ []string) {
 			w.WriteHeader(http.StatusInternalServerError)
 			return
 		}
-		_ = json.NewEncoder(w).Encode(report.Reply{})
+		_, err = os.Stat(ts.MkAbs("approved"))
+		_ = json.NewEncoder(w).Encode(report.Reply{Approved: err == nil && one.Outcome == report.Refused})
 	})
 	server := httptest.NewServer(mux)
 	ts.Defer(server.Close)
