@@ -14,6 +14,9 @@ const (
 	logEvery      = 5 * time.Second
 	// meterWindow is what the rate is taken over.
 	meterWindow = 10 * time.Second
+	// forecast is how far ahead a rate says anything. What a byte now and then
+	// would take is beyond what a Duration holds.
+	forecast = 3 * time.Hour
 )
 
 // meter makes progress lines.
@@ -49,8 +52,12 @@ func (m *meter) line(now time.Time, p report.Progress) string {
 	if !(rate > 0) { // the first look has no rate at all
 		return line + ", standing still"
 	}
-	left := time.Duration(float64(p.BytesTotal-p.Bytes) / rate * float64(time.Second))
-	return line + fmt.Sprintf(", %s/s, %v left", client.Bytes(int64(rate)), left.Round(time.Second))
+	line += fmt.Sprintf(", %s/s", client.Bytes(int64(rate)))
+	seconds := float64(max(p.BytesTotal-p.Bytes, 0)) / rate
+	if seconds > forecast.Seconds() {
+		return line + ", hours left"
+	}
+	return line + fmt.Sprintf(", %v left", time.Duration(seconds*float64(time.Second)).Round(time.Second))
 }
 
 // look takes a sample. What is there at the first look has not come now. A path

@@ -69,6 +69,22 @@ func TestMeter(t *testing.T) {
 	}
 }
 
+// A rate of next to nothing, and more than was announced.
+func TestMeterForecast(t *testing.T) {
+	for bytes, want := range map[int64]string{
+		1:                 "0 of 10 paths, 0 kB of 1000.0 GB, 0 kB/s, hours left",
+		1e9:               "0 of 10 paths, 1.0 GB of 1000.0 GB, 100 MB/s, 2h46m30s left",
+		2_000_000_000_000: "0 of 10 paths, 2000.0 GB of 1000.0 GB, 200.0 GB/s, 0s left",
+	} {
+		start := time.Unix(1_800_000_000, 0)
+		m := newMeter(time.Second, start)
+		m.line(start, report.Progress{PathsTotal: 10, BytesTotal: 1e12})
+		if got := m.line(start.Add(10*time.Second), report.Progress{PathsTotal: 10, Bytes: bytes, BytesTotal: 1e12}); got != want {
+			t.Errorf("%q, want %q", got, want)
+		}
+	}
+}
+
 func TestMeterForgets(t *testing.T) {
 	now := time.Unix(1_800_000_000, 0)
 	m := newMeter(time.Second, now)

@@ -66,17 +66,25 @@ func (s *Step) Insist(ctx context.Context, do func(context.Context) error) error
 		case s.OnFailure == Shell:
 			return err
 		case s.OnFailure == Reboot && round == rebootRounds:
-			s.wait(ctx, rebootPause)
-			if rebootErr := s.Reboot(); rebootErr != nil {
-				return fmt.Errorf("%w; and the machine can't be restarted: %w", err, rebootErr)
-			}
-			return err
+			return s.restart(ctx, err)
 		}
 		if s.wait(ctx, pause); ctx.Err() != nil {
 			return err // to begin once more would only be stopped half-way
 		}
 		pause = min(pause*2, lastPause)
 	}
+}
+
+// restart restarts the machine for an error, unless the program is stopped
+// while that can be read.
+func (s *Step) restart(ctx context.Context, err error) error {
+	if s.wait(ctx, rebootPause); ctx.Err() != nil {
+		return err
+	}
+	if rebootErr := s.Reboot(); rebootErr != nil {
+		return fmt.Errorf("%w; and the machine can't be restarted: %w", err, rebootErr)
+	}
+	return err
 }
 
 // next says what the machine will do after a failure.

@@ -126,6 +126,30 @@ func TestInsistStopsWithItsContext(t *testing.T) {
 	}
 }
 
+// TestInsistStopsInPause ends the program in each pause: the step is not begun
+// again, and above all the machine is not restarted.
+func TestInsistStopsInPause(t *testing.T) {
+	for policy, want := range map[OnFailure][]time.Duration{
+		Retry: seconds(2, 4, 8, 16), Reboot: seconds(2, 4, 8, 15),
+	} {
+		for last := 1; last <= len(want); last++ {
+			s := newInsisting(policy)
+			ctx, cancel := context.WithCancel(t.Context())
+			s.Wait = func(_ context.Context, d time.Duration) {
+				if s.pauses = append(s.pauses, d); len(s.pauses) == last {
+					cancel()
+				}
+			}
+			if err := s.Insist(ctx, failing(9)); err == nil || s.reboots > 0 {
+				t.Errorf("%s, stopped in pause %d: %v, %d restarts", policy, last, err, s.reboots)
+			}
+			if diff := cmp.Diff(want[:last], s.pauses); diff != "" {
+				t.Errorf("%s, stopped in pause %d: -want +got\n%s", policy, last, diff)
+			}
+		}
+	}
+}
+
 func TestInsistSleeps(t *testing.T) {
 	s := newInsisting(Retry)
 	s.Wait = nil

@@ -25,7 +25,7 @@ func (s *Store) generations() ([]generation, error) {
 	var all []generation
 	for _, link := range links {
 		number, err := strconv.Atoi(strings.TrimSuffix(strings.TrimPrefix(filepath.Base(link), "system-"), "-link"))
-		if err != nil {
+		if err != nil || linkName(number) != filepath.Base(link) {
 			continue // not one of Nix's
 		}
 		target, err := os.Readlink(link)
@@ -91,7 +91,8 @@ func replaceLink(target, link string) error {
 	if old, err := os.Readlink(link); err == nil && old == target {
 		return nil
 	}
-	temporary := link + ".ravenboot"
+	// Nix takes every name that begins as a generation's does for one.
+	temporary := filepath.Join(filepath.Dir(link), ".ravenboot-"+filepath.Base(link))
 	if err := os.Remove(temporary); err != nil && !errors.Is(err, os.ErrNotExist) {
 		return err
 	}

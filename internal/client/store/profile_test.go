@@ -109,7 +109,7 @@ func TestSetSystemOverWhatACutHasLeft(t *testing.T) {
 	root := newRoot(t)
 	setSystem(t, root, 1)
 	dir := filepath.Join(root, profiles)
-	err := errors.Join(os.Symlink("x", filepath.Join(dir, "system.ravenboot")), os.Symlink("y", filepath.Join(dir, "system-2-link.ravenboot")),
+	err := errors.Join(os.Symlink("x", filepath.Join(dir, ".ravenboot-system")), os.Symlink("y", filepath.Join(dir, ".ravenboot-system-2-link")),
 		os.Symlink("z", filepath.Join(dir, "system-x-link")))
 	if err != nil {
 		t.Fatal(err)
@@ -122,6 +122,36 @@ func TestSetSystemOverWhatACutHasLeft(t *testing.T) {
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("-want +got\n%s", diff)
 	}
+}
+
+// Nix counts what a cut may leave of a replacement as no generation, and a link
+// that only looks like generation 1 doesn't cost generation 1 its own.
+func TestGenerationsAreThoseOfNix(t *testing.T) {
+	root := newRoot(t)
+	s := open(t, root)
+	for n := 1; n <= 2; n++ {
+		register(t, s, plant(t, s, n, "system"))
+		setSystem(t, root, n)
+	}
+	dir := filepath.Join(root, profiles)
+	target := storeDir + "/" + base(2)
+	if err := os.Symlink(target, filepath.Join(dir, ".ravenboot-system-3-link")); err != nil {
+		t.Fatal(err)
+	}
+	out := mustNix(t, root, "nix-env", "-p", filepath.Join(dir, "system"), "--list-generations")
+	if got := strings.Count(out, "\n") + 1; got != 2 || !strings.Contains(out, "(current)") {
+		t.Errorf("Nix has the generations\n%s\nwant 1 and 2", out)
+	}
+	for _, name := range []string{"system-001-link", "system-+1-link"} {
+		if err := os.Symlink("/elsewhere", filepath.Join(dir, name)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	gone, err := s.Prune(t.Context(), base(1), nil, func(Room) bool { return false })
+	if err != nil || !slices.Equal(gone, []int{2}) || !exists(filepath.Join(dir, "system-1-link")) {
+		t.Errorf("generations %v are gone, %v, and the chosen one is %v; want 2 gone only", gone, err, links(t, dir))
+	}
+	s.closeFor(t)
 }
 
 // A disk with generations 1 to 3, of which each needs a path of its own and one
