@@ -59,7 +59,7 @@ lab: packages-lab build
 
 bench: packages-bench build
 	$(GO) test -run '^$$' -bench . -benchmem ./bootscript ./cmd/ravenboot ./dhcp/... ./internal/boot ./internal/generation ./internal/nar ./internal/web
-	scripts/as-root.sh $(GO) run ./integration/bench -ravenboot $(CURDIR)/$(BIN)
+	scripts/as-root.sh $(GO) run ./integration/bench -ravenboot $(CURDIR)/$(BIN) -client $(CURDIR)/$(CLIENT)
 
 packages-run:
 	@scripts/packages.sh $(RUN_PACKAGES)

@@ -1,12 +1,12 @@
 package main
 
 import (
-	"errors"
 	"fmt"
 	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -14,32 +14,20 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// closureBench is a system on a server, and who downloads it.
-type closureBench struct {
-	*bench
-	store    *nixStore
-	toplevel string
-	size     closureSize // as it has come out
-	key      string      // public
-	keyFile  string
-	checked  map[string]bool // clients whose work Nix has verified
-}
-
-// benchClosure downloads a system of 300 paths into memory and onto the disk.
+// benchClosure downloads a system of the size of a small desktop's to a machine's
+// root, in memory and on a disk, as fast as the machine can.
 func benchClosure(b *bench) error {
-	size := closureSize{paths: 300, files: 68_000, bytes: 1_100_000_000}
-	if b.quick {
-		size = closureSize{paths: 30, files: 3000, bytes: 50_000_000}
+	if err := onDisk(b.dir); err != nil {
+		return err
 	}
-	c, err := b.newClosureBench(size)
+	c := b.closures()
+	systems, err := c.generationsOf(c.large(), 1)
 	if err != nil {
 		return err
 	}
-	defer func() { _ = c.store.remove() }()
-	fmt.Printf("\nThe closure: %d paths, %d files, %.0f MB of NARs.\n", c.size.paths, c.size.files, float64(c.size.bytes)/1e6)
-	for _, compression := range []string{"none", "zstd"} {
-		for _, place := range []string{"tmpfs", "disk"} {
-			if err := c.run(compression, place); err != nil {
+	for _, place := range places {
+		for _, compression := range compressions {
+			if err := c.local(compression, place, systems[0]); err != nil {
 				return err
 			}
 		}
@@ -47,128 +35,314 @@ func benchClosure(b *bench) error {
 	return nil
 }
 
-func (b *bench) newClosureBench(size closureSize) (*closureBench, error) {
-	dir, err := os.MkdirTemp("", "rbnix")
-	if err != nil {
-		return nil, err
-	}
-	c := &closureBench{bench: b, store: &nixStore{dir, b.self}, checked: map[string]bool{}}
-	if c.toplevel, err = c.store.build(size, 0, ""); err != nil {
-		return nil, err
-	}
-	if c.size, err = c.store.measured(c.toplevel); err != nil {
-		return nil, err
-	}
-	c.keyFile = filepath.Join(dir, "key")
-	if _, err := c.store.run("nix-store", "--generate-binary-cache-key", "bench-1", c.keyFile, c.keyFile+".pub"); err != nil {
-		return nil, err
-	}
-	public, err := os.ReadFile(c.keyFile + ".pub")
-	c.key = strings.TrimSpace(string(public))
-	return c, err
-}
-
-// run compares the clients with one compression and one kind of disk.
-func (c *closureBench) run(compression, place string) error {
-	all, err := c.inTurn([]subject{
-		c.client("ravenboot-client", compression, place, c.byRavenboot),
-		c.client("nix copy", compression, place, c.byNixCopy),
-		c.client("nix-store -r -j16", compression, place, c.byNixStore),
-	})
+// benchWire downloads the same over a gigabit, and a system of small paths.
+func benchWire(b *bench) error {
+	c := b.closures()
+	systems, err := c.generationsOf(c.large(), 1)
 	if err != nil {
 		return err
 	}
-	print(fmt.Sprintf("Closure, %s, %s", map[string]string{"tmpfs": "into a tmpfs", "disk": "onto the disk, durable"}[place], compression), all,
-		column{"seconds", func(s sample) float64 { return float64(c.size.bytes) / 1e6 / s.rate }, "%.1f"},
-		rateColumn("MB/s"), cpuColumn("client's CPU s", float64(c.size.bytes), "%.2f"),
-		column{"server's CPU s", func(s sample) float64 { return s.serverCPU }, "%.2f"}, memoryColumn)
+	texts, err := c.generationsOf(c.small(), 1)
+	if err != nil {
+		return err
+	}
+	for _, compression := range compressions {
+		if err := c.overWire(compression, systems[0]); err != nil {
+			return err
+		}
+	}
+	return c.overWire(compressions[0], texts[0])
+}
+
+// benchSize measures disks, downloads and initrds in bytes.
+func benchSize(b *bench) error {
+	c := b.closures()
+	count := tenGenerations
+	if b.quick {
+		count = 2
+	}
+	systems, err := c.generationsOf(c.large(), count)
+	if err != nil {
+		return err
+	}
+	if err := c.sizes(systems); err != nil {
+		return err
+	}
+	return c.initrds()
+}
+
+// compressions are those that ravenboot's cache can send with.
+var compressions = []string{"none", "zstd"}
+
+// closures is the run's store, which all parts share.
+func (b *bench) closures() *closureBench {
+	if b.scratch == nil {
+		b.scratch = &scratchStore{b.subdir()}
+	}
+	return &closureBench{bench: b, verified: map[string]bool{}}
+}
+
+// large is a system as a lab has it, if a small one.
+func (b *bench) large() systemSize {
+	if b.quick {
+		return systemSize{paths: 30, files: 600, bytes: 20_000_000}
+	}
+	return systemSize{paths: 300, files: 68_000, bytes: 1_100_000_000}
+}
+
+// small is a system of which every path is small.
+func (b *bench) small() systemSize {
+	if b.quick {
+		return systemSize{texts: 50}
+	}
+	return systemSize{texts: 2000}
+}
+
+// closureBench is what downloads of closures have in common.
+type closureBench struct {
+	*bench
+	verified map[string]bool // the engines whose result Nix has read whole
+}
+
+// local downloads over loopback.
+func (c *closureBench) local(compression string, at place, system system) error {
+	server, err := c.serveClosures(compression, system)
+	if err != nil {
+		return err
+	}
+	defer server.stop()
+	var subjects []subject
+	for _, e := range engines {
+		subjects = append(subjects, c.subject(e, server, server.url, at, system))
+	}
+	all, err := c.inTurn(subjects)
+	if err != nil {
+		return err
+	}
+	printTable(fmt.Sprintf("Closure of %d paths, %.2f GB of NARs, %s, onto %s",
+		len(system.paths), float64(system.narSize)/1e9, compression, at.name), "client", all, secondsColumn, clientCPUColumn,
+		column{"CPU s, server", func(s sample) float64 { return s.serverCPU }, "%.2f"}, memoryColumn)
+	compare(all, "time")
 	return nil
 }
 
-// client is one that takes turns: it starts with an empty root, and a server
-// that has sent nothing yet.
-func (c *closureBench) client(name, compression, place string, command func(url, root string) *exec.Cmd) subject {
-	return subject{name, func() (s sample, err error) {
-		root, drop, err := c.newRoot(place)
-		if err != nil {
-			return s, err
+var (
+	secondsColumn   = column{"seconds", func(s sample) float64 { return s.rate }, "%.2f"}
+	clientCPUColumn = cpuColumn("CPU s, client", 1, "%.2f")
+)
+
+// engine is a program that downloads closures.
+type engine struct {
+	name    string
+	durable bool // it syncs by itself before it says that it is done
+	argv    func(b *bench, s *scratchStore, url, key, root, toplevel string) []string
+}
+
+var engines = []engine{
+	{"ravenboot-client", true, func(b *bench, _ *scratchStore, url, key, root, toplevel string) []string {
+		return []string{b.client, "closure", "-cmdline", os.DevNull, "-root", root, "-cache", url, "-toplevel", toplevel, "-public-key", key}
+	}},
+	{"nix copy", false, func(_ *bench, s *scratchStore, url, key, root, toplevel string) []string {
+		return []string{"nix", "--extra-experimental-features", "nix-command", "copy", "--from", url, "--to", s.url(root), toplevel,
+			"--option", "trusted-public-keys", key, "--option", "build-users-group", ""}
+	}},
+	{"nix-store -r -j16", false, func(_ *bench, s *scratchStore, url, key, root, toplevel string) []string {
+		return []string{"nix-store", "--store", s.url(root), "-r", "-j16", toplevel, "--option", "substituters", url,
+			"--option", "trusted-public-keys", key, "--option", "build-users-group", ""}
+	}},
+}
+
+// place is what a machine's root is on.
+type place struct {
+	name  string
+	disk  bool
+	mount func(root string) (unmount func(), err error)
+}
+
+var places = []place{
+	{"tmpfs", false, func(root string) (func(), error) {
+		if err := unix.Mount("tmpfs", root, "tmpfs", 0, "size=4G,mode=755"); err != nil {
+			return nil, fmt.Errorf("mount -t tmpfs %s: %w (run as root)", root, err)
 		}
-		defer func() { err = errors.Join(err, drop()) }()
-		server, url, err := c.serveCache(compression)
+		return func() { _ = unix.Unmount(root, 0) }, nil
+	}},
+	{"the disk", true, func(root string) (func(), error) { return func() {}, syncfs(root) }},
+}
+
+// onDisk refuses a directory in memory, whose figures would not be a disk's.
+func onDisk(dir string) error {
+	var stat unix.Statfs_t
+	if err := unix.Statfs(dir, &stat); err != nil {
+		return fmt.Errorf("statfs %s: %w", dir, err)
+	}
+	if stat.Type == unix.TMPFS_MAGIC || stat.Type == unix.OVERLAYFS_SUPER_MAGIC {
+		return fmt.Errorf("%s is on no disk's file system; set TMPDIR to a directory that is", dir)
+	}
+	return nil
+}
+
+// syncfs waits until the file system that holds dir is on the disk.
+func syncfs(dir string) error {
+	f, err := os.Open(dir)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	return unix.Syncfs(int(f.Fd()))
+}
+
+// subject is an engine that downloads a system from a URL which leads to the
+// server.
+func (c *closureBench) subject(e engine, server *closureServer, url string, at place, system system) subject {
+	return subject{e.name, func() (sample, error) {
+		root, home := c.subdir(), c.subdir() // a new home: Nix remembers narinfos in it
+		defer os.RemoveAll(root)
+		unmount, err := at.mount(root)
 		if err != nil {
-			return s, err
+			return sample{}, err
 		}
-		defer server.stop()
+		defer unmount()
 		before, err := server.usage()
 		if err != nil {
+			return sample{}, err
+		}
+		s, err := c.fetch(e.argv(c.bench, c.scratch, url, server.key, root, system.toplevel), home, root, at.disk && !e.durable)
+		if err != nil {
 			return s, err
 		}
-		cmd := command(url, root)
-		begun := time.Now()
-		out, err := cmd.CombinedOutput()
-		if err != nil {
-			return s, fmt.Errorf("%w\n%s", err, out)
-		}
-		if place == "disk" {
-			// ravenboot-client has done this by itself; again it costs nothing.
-			if err := syncFS(root); err != nil {
-				return s, err
-			}
-		}
-		seconds := time.Since(begun).Seconds()
 		after, err := server.usage()
 		if err != nil {
 			return s, err
 		}
-		used := cmd.ProcessState.SysUsage().(*syscall.Rusage)
-		s.rate = float64(c.size.bytes) / 1e6 / seconds
-		s.cpu = (cmd.ProcessState.UserTime() + cmd.ProcessState.SystemTime()).Seconds() / float64(c.size.bytes)
 		s.serverCPU = (after.cpu - before.cpu).Seconds()
-		s.memory = float64(used.Maxrss) / 1024
-		return s, c.check(name, root)
+		return s, c.check(e.name+" onto "+at.name, root, system)
 	}}
 }
 
-// newRoot makes an empty root, on memory or on the disk.
-func (c *closureBench) newRoot(place string) (root string, drop func() error, err error) {
-	root = c.subdir()
-	if place == "tmpfs" {
-		if err := unix.Mount("tmpfs", root, "tmpfs", 0, "size=4g"); err != nil {
-			return "", nil, fmt.Errorf("mount: %w", err)
-		}
-		return root, func() error { return unix.Unmount(root, 0) }, nil
+// fetch runs a download to its end, and syncs after it where that is due.
+func (c *closureBench) fetch(argv []string, home, root string, sync bool) (s sample, err error) {
+	cmd := exec.CommandContext(c.ctx, argv[0], argv[1:]...)
+	cmd.Env = append(os.Environ(), c.scratch.environment(home)...)
+	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	var said strings.Builder
+	cmd.Stdout, cmd.Stderr = &said, &said
+	begun := time.Now()
+	if err := cmd.Start(); err != nil {
+		return s, err
 	}
-	return root, func() error {
-		return errors.Join((&nixStore{dir: root}).remove(), syncFS(c.dir))
-	}, nil
+	stop := watchMemory(cmd.Process.Pid, &s.memory)
+	err = cmd.Wait()
+	stop()
+	if err != nil {
+		text := said.String()
+		return s, fmt.Errorf("%s: %w\n%s", strings.Join(argv, " "), err, text[max(0, len(text)-2000):])
+	}
+	if sync {
+		if err := syncfs(root); err != nil {
+			return s, err
+		}
+	}
+	s.rate = time.Since(begun).Seconds()
+	s.cpu = (cmd.ProcessState.UserTime() + cmd.ProcessState.SystemTime()).Seconds()
+	return s, nil
 }
 
-func syncFS(path string) error {
-	dir, err := os.Open(path)
+// watchMemory keeps the peak of a process until the function that it returns is
+// called. What wait4 tells won't do: to Linux the peak of a new process is that
+// of whoever started it, at the least.
+func watchMemory(pid int, peak *float64) (stop func()) {
+	done, ended := make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(ended)
+		ticker := time.NewTicker(10 * time.Millisecond)
+		defer ticker.Stop()
+		for {
+			select {
+			case <-ticker.C:
+				*peak = max(*peak, peakMemory(fmt.Sprint(pid)))
+			case <-done:
+				return
+			}
+		}
+	}()
+	return func() { close(done); <-ended }
+}
+
+// check asks Nix whether all of the system is there, and reads it whole once for
+// each engine.
+func (c *closureBench) check(engine, root string, system system) error {
+	if _, err := c.scratch.nix(c.bench, root, append([]string{"nix-store", "--check-validity"}, system.paths...)...); err != nil {
+		return err
+	}
+	if c.verified[engine] {
+		return nil
+	}
+	c.verified[engine] = true
+	_, err := c.scratch.nix(c.bench, root, "nix-store", "--verify", "--check-contents")
+	return err
+}
+
+// closureServer is ravenboot with a cache of the scratch store.
+type closureServer struct {
+	*process
+	addr, url, key string
+}
+
+// serveClosures starts ravenboot with these systems as generations, and waits
+// until it offers them all.
+func (c *closureBench) serveClosures(compression string, systems ...system) (*closureServer, error) {
+	port := freePort()
+	config, err := c.closureLab(compression, port, systems)
+	if err != nil {
+		return nil, err
+	}
+	key, err := exec.Command(c.ravenboot, "key", "-config", config).Output()
+	if err != nil {
+		return nil, fmt.Errorf("%s key: %w", c.ravenboot, err)
+	}
+	// The server's nix-store finds the store by these.
+	argv := slices.Concat([]string{"env"}, c.scratch.environment(c.scratch.dir), []string{c.ravenboot, "serve", "-config", config})
+	p, err := c.start("", argv...)
+	if err != nil {
+		return nil, err
+	}
+	addr := fmt.Sprint("127.0.0.1:", port)
+	s := &closureServer{p, addr, "http://" + addr + "/cache", strings.TrimSpace(string(key))}
+	for _, system := range systems {
+		if err := p.until(func() error { return s.offers(system.toplevel) }); err != nil {
+			p.stop()
+			return nil, err
+		}
+	}
+	return s, nil
+}
+
+// offers is an error until the cache has a store path.
+func (s *closureServer) offers(path string) error {
+	hash, _, _ := strings.Cut(filepath.Base(path), "-")
+	r, err := http.Get(s.url + "/" + hash + ".narinfo")
 	if err != nil {
 		return err
 	}
-	defer dir.Close()
-	return unix.Syncfs(int(dir.Fd()))
+	defer r.Body.Close()
+	if r.StatusCode != http.StatusOK {
+		return fmt.Errorf("%s: %s", r.Request.URL, r.Status)
+	}
+	return nil
 }
 
-// serveCache starts ravenboot with the closure on offer.
-func (c *closureBench) serveCache(compression string) (*process, string, error) {
-	port, dir := freePort(), c.subdir()
-	key, err := os.ReadFile(c.keyFile)
-	if err != nil {
-		return nil, "", err
+func (c *closureBench) closureLab(compression string, port int, systems []system) (config string, err error) {
+	dir := c.subdir()
+	profiles := filepath.Join(dir, "profiles")
+	if err := os.Mkdir(profiles, 0o755); err != nil {
+		return "", err
 	}
-	if _, err := write(dir, "state/cache.key", string(key)); err != nil {
-		return nil, "", err
+	for i, system := range systems {
+		if err := os.Symlink(system.toplevel, filepath.Join(profiles, fmt.Sprintf("lab-%d-link", i+1))); err != nil {
+			return "", err
+		}
 	}
-	if err := os.Chmod(filepath.Join(dir, "state/cache.key"), 0o600); err != nil {
-		return nil, "", err
-	}
-	if err := os.Symlink(c.toplevel, filepath.Join(dir, "lab-1-link")); err != nil {
-		return nil, "", err
-	}
-	config, err := write(dir, "ravenboot.toml", fmt.Sprintf(`%s[http]
+	return write(dir, "ravenboot.toml", off+fmt.Sprintf(`[http]
 listen = "127.0.0.1:%d"
 [admin]
 listen = ""
@@ -178,78 +352,7 @@ store = %q
 compression = %q
 [[profile]]
 name = "lab"
-path = "lab"
-`, off, port, c.store.store(), compression))
-	if err != nil {
-		return nil, "", err
-	}
-	p, err := c.startWith(c.store.environment(), c.ravenboot, "serve", "-config", config)
-	if err != nil {
-		return nil, "", err
-	}
-	url := fmt.Sprintf("http://127.0.0.1:%d/cache", port)
-	hash, _, _ := strings.Cut(filepath.Base(c.toplevel), "-")
-	err = p.until(func() error {
-		r, err := http.Get(url + "/" + hash + ".narinfo")
-		if err != nil {
-			return err
-		}
-		r.Body.Close()
-		if r.StatusCode != http.StatusOK {
-			return errors.New(r.Status)
-		}
-		return nil
-	})
-	return p, url, err
-}
-
-func (c *closureBench) byRavenboot(url, root string) *exec.Cmd {
-	return exec.Command(c.clientProgram, "closure", "-cmdline", "/dev/null", "-cache", url, "-root", root,
-		"-toplevel", c.toplevel, "-public-key", c.key)
-}
-
-// local is a machine's store as Nix takes it.
-func (c *closureBench) local(root string) string {
-	return "local?root=" + root + "&store=" + c.store.store() + "&state=" + filepath.Join(root, filepath.Dir(c.store.store()), "var/nix") +
-		"&real=" + filepath.Join(root, c.store.store())
-}
-
-func (c *closureBench) byNixCopy(url, root string) *exec.Cmd {
-	return c.nix(root, "nix", "--extra-experimental-features", "nix-command", "copy", "--from", url, "--to", c.local(root),
-		"--option", "trusted-public-keys", c.key, c.toplevel)
-}
-
-func (c *closureBench) byNixStore(url, root string) *exec.Cmd {
-	cmd := c.nix(root, "nix-store", "-r", "-j16", "--option", "substituters", url, "--option", "trusted-public-keys", c.key, c.toplevel)
-	cmd.Env = append(cmd.Env, "NIX_REMOTE="+c.local(root))
-	return cmd
-}
-
-// nix is one of Nix's commands, for whom nothing is known beforehand: it keeps
-// narinfos in its home.
-func (c *closureBench) nix(root string, argv ...string) *exec.Cmd {
-	cmd := exec.Command(argv[0], argv[1:]...)
-	home := filepath.Join(root, "home")
-	cmd.Env = append(os.Environ(), "NIX_STORE_DIR="+c.store.store(), "NIX_STATE_DIR="+home, "NIX_LOG_DIR="+home, "NIX_CONF_DIR="+home,
-		"NIX_PATH=", "NIX_REMOTE=", "HOME="+home, "XDG_CACHE_HOME="+home)
-	return cmd
-}
-
-// check counts what has arrived, and has Nix verify it once for each client.
-func (c *closureBench) check(client, root string) error {
-	there, err := filepath.Glob(filepath.Join(root, c.store.store(), "*-*"))
-	if err != nil || len(there) != c.size.paths {
-		return fmt.Errorf("%s has left %d paths, want %d (%v)", client, len(there), c.size.paths, err)
-	}
-	argv := []string{"nix-store", "--check-validity", c.toplevel}
-	if !c.checked[client] {
-		c.checked[client] = true
-		argv = []string{"nix-store", "--verify", "--check-contents"}
-	}
-	cmd := c.nix(root, argv...)
-	cmd.Env = append(cmd.Env, "NIX_REMOTE="+c.local(root))
-	if out, err := cmd.CombinedOutput(); err != nil {
-		return fmt.Errorf("%s: %w\n%s", strings.Join(argv, " "), err, out)
-	}
-	return nil
+path = "profiles/lab"
+keep = 0
+`, port, c.scratch.store(), compression))
 }

@@ -1,10 +1,9 @@
 package main
 
 import (
-	"bufio"
-	"errors"
+	_ "embed"
+	"encoding/json"
 	"fmt"
-	"io/fs"
 	"math"
 	"math/rand/v2"
 	"os"
@@ -14,165 +13,133 @@ import (
 	"strings"
 )
 
-// closureSize is what a system to download consists of.
-type closureSize struct {
+//go:embed closure.nix
+var closureExpression string
+
+// scratchStore is a Nix store of the run's own, the server's side of it.
+type scratchStore struct{ dir string }
+
+// system is a generation in a scratchStore.
+type system struct {
+	toplevel string
+	paths    []string
+	narSize  int64 // bytes, of all
+}
+
+// systemSize is how large a system is.
+type systemSize struct {
 	paths, files int
 	bytes        int64
+	texts        int // paths of some 4 kB beside
 }
 
-// closureExpression makes a toplevel of paths that this program writes, since a
-// shell would need a process for each file.
-const closureExpression = `
-{ self, paths, files, bytes, own, salt }:
-let
-  path = n: derivation {
-    name = "package-${toString n}";
-    system = "x86_64-linux";
-    builder = self;
-    args = [ "make-path" (toString n) (if n < own then salt else "") (toString files) (toString bytes) ];
-  };
-in
-derivation {
-  name = "nixos-system-bench";
-  system = "x86_64-linux";
-  builder = self;
-  args = [ "make-toplevel" ];
-  all = builtins.genList path (paths - 1);
-}
-`
-
-// nixStore is a Nix store of the bench's own.
-type nixStore struct {
-	dir  string
-	self string
+// planned is one store path to make.
+type planned struct {
+	Files  int   `json:"files"`
+	Bytes  int64 `json:"bytes"`
+	Before []int `json:"before"` // which it refers to
+	Own    bool  `json:"own"`    // differs in each generation
 }
 
-// run runs one of Nix's commands on the store.
-func (s *nixStore) run(argv ...string) (string, error) {
-	cmd := exec.Command(argv[0], argv[1:]...)
-	cmd.Env = append(os.Environ(), s.environment()...)
+// ownPaths is how many paths a generation has to itself, its toplevel included.
+const ownPaths = 5
+
+// plan spreads files and bytes over store paths as unevenly as real systems do:
+// one path has a tenth of all, most have little. Half of the paths have nobody
+// but the toplevel referring to them, and no path has a long way to the first.
+func (s systemSize) plan() []planned {
+	r := rand.New(rand.NewPCG(1, 2))
+	bytes, files := make([]float64, s.paths), make([]float64, s.paths)
+	var byteSum, fileSum float64
+	for i := range bytes {
+		bytes[i] = math.Exp(9 * r.Float64())
+		files[i] = bytes[i] * math.Exp(3*r.Float64())
+		byteSum, fileSum = byteSum+bytes[i], fileSum+files[i]
+	}
+	all := make([]planned, s.paths)
+	for i := range all {
+		all[i] = planned{Files: 1 + int(float64(s.files)*0.9*files[i]/fileSum), Bytes: int64(float64(s.bytes) * 0.9 * bytes[i] / byteSum), Before: []int{}}
+		for _, before := range []int{i / 2, i / 3} {
+			if i > 1 {
+				all[i].Before = append(all[i].Before, before)
+			}
+		}
+		if i > s.paths-ownPaths {
+			all[i] = planned{Files: s.files / s.paths, Bytes: s.bytes / int64(s.paths), Before: all[i].Before, Own: true}
+		}
+	}
+	if s.paths > 0 {
+		all[0].Files += s.files / 10
+		all[0].Bytes += s.bytes / 10
+	}
+	return all
+}
+
+// buildSystem makes the toplevel of a system.
+func (b *bench) buildSystem(s *scratchStore, of systemSize, generation string) (sys system, err error) {
+	text, err := json.Marshal(of.plan())
+	if err != nil {
+		return sys, err
+	}
+	dir := b.subdir()
+	plan, err := write(dir, "plan.json", string(text))
+	if err != nil {
+		return sys, err
+	}
+	expression, err := write(dir, "closure.nix", closureExpression)
+	if err != nil {
+		return sys, err
+	}
+	sys.toplevel, err = s.nix(b, "", "nix-build", "--no-out-link", expression, "--quiet",
+		"--option", "sandbox", "false", "--option", "build-users-group", "", "--option", "substitute", "false",
+		"--argstr", "builder", b.self, "--arg", "plan", plan, "--arg", "texts", strconv.Itoa(of.texts), "--argstr", "generation", generation)
+	if err != nil {
+		return sys, err
+	}
+	closure, err := s.nix(b, "", "nix-store", "-qR", sys.toplevel)
+	if err != nil {
+		return sys, err
+	}
+	sys.paths = strings.Fields(closure)
+	sizes, err := s.nix(b, "", append([]string{"nix-store", "-q", "--size"}, sys.paths...)...)
+	for word := range strings.FieldsSeq(sizes) {
+		n, _ := strconv.ParseInt(word, 10, 64)
+		sys.narSize += n
+	}
+	return sys, err
+}
+
+func (s *scratchStore) store() string { return filepath.Join(s.dir, "store") }
+
+func (s *scratchStore) state() string { return filepath.Join(s.dir, "var/nix") }
+
+// url is the store below a machine's root, as Nix names it and as
+// ravenboot-client lays it out.
+func (s *scratchStore) url(root string) string {
+	return "local?root=" + root + "&store=" + s.store() + "&state=" + root + s.state() + "&real=" + root + s.store()
+}
+
+// environment is what Nix's commands need to keep to the scratch store.
+func (s *scratchStore) environment(home string) []string {
+	return []string{
+		"NIX_STORE_DIR=" + s.store(), "NIX_STATE_DIR=" + s.state(), "NIX_LOG_DIR=" + filepath.Join(s.dir, "log"),
+		"NIX_CONF_DIR=" + filepath.Join(s.dir, "etc"), "NIX_REMOTE=", "NIX_PATH=", "HOME=" + home, "XDG_CACHE_HOME=" + home,
+	}
+}
+
+// nix runs one of Nix's commands on the store, or with a root on a machine's.
+func (s *scratchStore) nix(b *bench, root string, argv ...string) (string, error) {
+	cmd := exec.CommandContext(b.ctx, argv[0], argv[1:]...)
+	cmd.Env = append(os.Environ(), s.environment(s.dir)...)
+	if root != "" {
+		cmd.Env = append(cmd.Env, "NIX_REMOTE="+s.url(root))
+	}
 	var said strings.Builder
 	cmd.Stderr = &said
 	out, err := cmd.Output()
 	if err != nil {
-		err = fmt.Errorf("%s: %w\n%s", argv[0], err, said.String())
+		text := said.String()
+		return "", fmt.Errorf("%s %s: %w\n%s", argv[0], argv[1], err, text[max(0, len(text)-2000):])
 	}
-	return strings.TrimSpace(string(out)), err
-}
-
-func (s *nixStore) store() string { return filepath.Join(s.dir, "store") }
-
-func (s *nixStore) environment() []string {
-	return []string{
-		"NIX_STORE_DIR=" + s.store(), "NIX_STATE_DIR=" + filepath.Join(s.dir, "var/nix"), "NIX_LOG_DIR=" + filepath.Join(s.dir, "log"),
-		"NIX_CONF_DIR=" + filepath.Join(s.dir, "etc"), "NIX_REMOTE=", "NIX_PATH=", "HOME=" + s.dir,
-	}
-}
-
-// build makes a system, of which so many paths are its own: those with another
-// salt have others.
-func (s *nixStore) build(size closureSize, own int, salt string) (toplevel string, err error) {
-	file, err := write(s.dir, "closure.nix", closureExpression)
-	if err != nil {
-		return "", err
-	}
-	return s.run("nix-build", "--no-out-link", file, "--option", "sandbox", "false", "--option", "build-users-group", "",
-		"--option", "substitute", "false", "--argstr", "self", s.self, "--arg", "paths", strconv.Itoa(size.paths),
-		"--arg", "files", strconv.Itoa(size.files/size.paths), "--arg", "bytes", strconv.FormatInt(size.bytes/int64(size.paths), 10),
-		"--arg", "own", strconv.Itoa(own), "--argstr", "salt", salt)
-}
-
-// remove deletes the store, whose directories are read-only.
-func (s *nixStore) remove() error {
-	err := filepath.WalkDir(s.dir, func(path string, d fs.DirEntry, err error) error {
-		if err == nil && d.IsDir() {
-			return os.Chmod(path, 0o755)
-		}
-		return err
-	})
-	return errors.Join(err, os.RemoveAll(s.dir))
-}
-
-// makePath N SALT FILES BYTES is the builder of a path: it has FILES files and
-// BYTES bytes on average, some paths a hundred times as many as others, of
-// content that compresses to about a half.
-func makePath(args []string) error {
-	if len(args) != 4 {
-		return errors.New("make-path N SALT FILES BYTES")
-	}
-	n, _ := strconv.Atoi(args[0])
-	files, _ := strconv.Atoi(args[2])
-	size, _ := strconv.ParseFloat(args[3], 64)
-	random := rand.New(rand.NewPCG(uint64(n), uint64(len(args[1]))))
-	for _, c := range args[1] {
-		random = rand.New(rand.NewPCG(random.Uint64(), uint64(c)))
-	}
-	// exp(N(-s²/2, s)) has the mean 1.
-	const spread = 1.5
-	weight := math.Exp(spread*random.NormFloat64() - spread*spread/2)
-	files = max(1, int(float64(files)*weight))
-	each := size * weight / float64(files)
-	out := os.Getenv("out")
-	for i := range files {
-		if i%100 == 0 {
-			if err := os.MkdirAll(filepath.Join(out, strconv.Itoa(i/100)), 0o755); err != nil {
-				return err
-			}
-		}
-		length := int(each * math.Exp(random.NormFloat64()-0.5))
-		if err := writeNoise(filepath.Join(out, strconv.Itoa(i/100), strconv.Itoa(i)), length, random); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-func writeNoise(name string, length int, random *rand.Rand) error {
-	text := make([]byte, length)
-	for i := range text {
-		text[i] = 'a' + byte(random.Uint32()&15)
-	}
-	return os.WriteFile(name, text, 0o644)
-}
-
-// makeToplevel is the builder of a toplevel that refers to all paths.
-func makeToplevel([]string) error {
-	out := os.Getenv("out")
-	if err := os.Mkdir(out, 0o755); err != nil {
-		return err
-	}
-	for name, text := range map[string]string{
-		"contents": os.Getenv("all"), "init": "#!/bin/sh\n", "activate": "#!/bin/sh\n", "kernel": "kernel", "initrd": "initrd",
-		"nixos-version": "26.05.1", "system": "x86_64-linux", "kernel-params": "",
-	} {
-		if err := os.WriteFile(filepath.Join(out, name), []byte(text), 0o755); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// measured is how large a closure has come out.
-func (s *nixStore) measured(toplevel string) (size closureSize, err error) {
-	paths, err := s.run("nix-store", "-qR", toplevel)
-	if err != nil {
-		return size, err
-	}
-	for path := range strings.FieldsSeq(paths) {
-		size.paths++
-		err = errors.Join(err, filepath.WalkDir(path, func(_ string, d fs.DirEntry, err error) error {
-			if err == nil && d.Type().IsRegular() {
-				size.files++
-			}
-			return err
-		}))
-	}
-	sizes, sizeErr := s.run(append([]string{"nix-store", "-q", "--size"}, strings.Fields(paths)...)...)
-	lines := bufio.NewScanner(strings.NewReader(sizes))
-	for lines.Scan() {
-		n, parseErr := strconv.ParseInt(lines.Text(), 10, 64)
-		size.bytes += n
-		err = errors.Join(err, parseErr)
-	}
-	return size, errors.Join(err, sizeErr)
+	return strings.TrimSpace(string(out)), nil
 }

@@ -20,11 +20,10 @@ import (
 // options are the command line.
 type options struct {
 	ravenboot string
-
-	clientProgram string
-	only          string
-	rounds        int
-	quick         bool
+	client    string
+	only      string
+	rounds    int
+	quick     bool
 }
 
 // part is one kind of work, with the programs that it needs beside ravenboot.
@@ -39,8 +38,10 @@ var parts = []part{
 	{"script", []string{"nginx"}, benchScript},
 	{"file", []string{"nginx"}, benchFile},
 	{"tftp", []string{"ip", "dnsmasq", "in.tftpd"}, benchTFTP},
-	{"closure", []string{"nix-build"}, benchClosure},
 	{"dora", []string{"ip", "dnsmasq", "kea-dhcp4"}, benchDORA},
+	{"closure", []string{"nix", "nix-store"}, benchClosure},
+	{"wire", []string{"nix", "nix-store"}, benchWire},
+	{"size", []string{"nix", "nix-store", "mksquashfs"}, benchSize},
 }
 
 func main() {
@@ -51,8 +52,8 @@ func main() {
 	}
 	var o options
 	flag.StringVar(&o.ravenboot, "ravenboot", "bin/ravenboot", "the `program` to measure")
-	flag.StringVar(&o.clientProgram, "client", "bin/ravenboot-client", "the `program` that downloads closures")
-	flag.StringVar(&o.only, "only", "", "what to measure, comma-separated: start, script, file, tftp, closure, dora")
+	flag.StringVar(&o.client, "client", "bin/ravenboot-client", "the `program` that downloads closures")
+	flag.StringVar(&o.only, "only", "", "what to measure, comma-separated: start, script, file, tftp, dora, closure, wire, size")
 	flag.IntVar(&o.rounds, "rounds", 5, "rounds, in each of which every server has its turn")
 	flag.BoolVar(&o.quick, "quick", false, "one round of short turns, to see that everything runs")
 	flag.Parse()
@@ -101,7 +102,7 @@ func choose(only string) ([]part, error) {
 		for name := range strings.SplitSeq(only, ",") {
 			i := slices.IndexFunc(parts, func(p part) bool { return p.name == name })
 			if i < 0 {
-				return nil, fmt.Errorf("-only: there is no %q; there are start, script, file, tftp, closure, dora", name)
+				return nil, fmt.Errorf("-only: there is no %q; there are start, script, file, tftp, dora, closure, wire, size", name)
 			}
 			chosen = append(chosen, parts[i])
 		}

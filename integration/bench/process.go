@@ -20,6 +20,8 @@ type bench struct {
 	dir    string
 	spaces []string
 	next   int // number of the next directory
+
+	scratch *scratchStore // nil until a part needs it
 }
 
 func newBench(ctx context.Context, o options) (*bench, error) {
@@ -30,7 +32,7 @@ func newBench(ctx context.Context, o options) (*bench, error) {
 	if o.ravenboot, err = filepath.Abs(o.ravenboot); err != nil {
 		return nil, err
 	}
-	if o.clientProgram, err = filepath.Abs(o.clientProgram); err != nil {
+	if o.client, err = filepath.Abs(o.client); err != nil {
 		return nil, err
 	}
 	dir, err := os.MkdirTemp("", "ravenboot-bench")
@@ -74,11 +76,6 @@ func (b *bench) start(space string, argv ...string) (*process, error) {
 	if space != "" {
 		argv = append([]string{"ip", "netns", "exec", space}, argv...)
 	}
-	return b.startWith(nil, argv...)
-}
-
-// startWith runs a server with an environment beyond this program's.
-func (b *bench) startWith(environment []string, argv ...string) (*process, error) {
 	log, err := os.Create(filepath.Join(b.subdir(), "log"))
 	if err != nil {
 		return nil, err
@@ -87,7 +84,6 @@ func (b *bench) startWith(environment []string, argv ...string) (*process, error
 	p := &process{Cmd: exec.Command(argv[0], argv[1:]...), log: log.Name(), done: make(chan error, 1)}
 	p.Stdout, p.Stderr = log, log
 	p.Env = append(os.Environ(), "KEA_LOCKFILE_DIR=none", "KEA_PIDFILE_DIR="+b.dir)
-	p.Env = append(p.Env, environment...)
 	p.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
 	if group, err := newCgroup(fmt.Sprintf("rbbench-%d-%d", os.Getpid(), b.next)); err == nil {
 		p.cgroup = group

@@ -13,8 +13,9 @@ type sample struct {
 	cpu    float64 // seconds of the server's processors, for each unit
 	memory float64 // MiB, the server's peak
 	p99    float64 // milliseconds
-
-	serverCPU float64 // seconds; where the rate and the rest are a client's
+	// serverCPU is in seconds, where the figures are those of a client.
+	serverCPU float64
+	carried   float64 // bytes that came over the wire
 }
 
 // series is the turns of one server.
@@ -79,12 +80,18 @@ var (
 	p99Column    = column{"p99 ms", func(s sample) float64 { return s.p99 }, "%.1f"}
 )
 
-// print writes a Markdown table of medians, the lowest and the highest rate
-// beside them.
+// print writes a table of servers, and compares them.
 func print(title string, all []series, columns ...column) {
+	printTable(title, "server", all, columns...)
+	compare(all, "rate")
+}
+
+// printTable writes a Markdown table of medians, the lowest and the highest rate
+// beside them in the form of the first column.
+func printTable(title, who string, all []series, columns ...column) {
 	fmt.Printf("\n**%s**\n\n", title)
 	w := tabwriter.NewWriter(os.Stdout, 0, 0, 1, ' ', 0)
-	fmt.Fprint(w, "| server\t")
+	fmt.Fprintf(w, "| %s\t", who)
 	rule := "|---\t"
 	for _, c := range columns {
 		fmt.Fprintf(w, "| %s\t", c.title)
@@ -101,15 +108,15 @@ func print(title string, all []series, columns ...column) {
 		for _, one := range s.samples {
 			lowest, highest = min(lowest, one.rate), max(highest, one.rate)
 		}
-		fmt.Fprintf(w, "| %.0f - %.0f\t|\n", lowest, highest)
+		fmt.Fprintf(w, "| "+columns[0].form+" - "+columns[0].form+"\t|\n", lowest, highest)
 	}
 	w.Flush()
-	compare(all)
 }
 
 // compare prints how the first of all did beside each other: the medians of the
-// rounds' ratios, because both of a round met the same noise.
-func compare(all []series) {
+// rounds' ratios, because both of a round met the same noise. What is the name of
+// a sample's rate.
+func compare(all []series, what string) {
 	for i := range all[1:] {
 		own, other := &all[0], &all[1+i]
 		ratio := func(of func(sample) float64) float64 {
@@ -120,7 +127,7 @@ func compare(all []series) {
 			slices.Sort(ratios)
 			return ratios[len(ratios)/2]
 		}
-		fmt.Printf("\n%s beside %s: %.2f of the rate, %.2f of the CPU.\n", own.name, other.name,
-			ratio(func(s sample) float64 { return s.rate }), ratio(func(s sample) float64 { return s.cpu }))
+		fmt.Printf("\n%s beside %s: %.2f of the %s, %.2f of the CPU.\n", own.name, other.name,
+			ratio(func(s sample) float64 { return s.rate }), what, ratio(func(s sample) float64 { return s.cpu }))
 	}
 }

@@ -41,8 +41,17 @@ func opened(t testing.TB) *os.File {
 }
 
 func TestUnpackIsTheWayBack(t *testing.T) {
-	old := unix.Umask(0o077)
-	defer unix.Umask(old)
+	for _, mask := range []int{0o022, 0o077} {
+		t.Run(fmt.Sprintf("umask %03o", mask), func(t *testing.T) {
+			old := unix.Umask(mask)
+			defer unix.Umask(old)
+			testUnpackIsTheWayBack(t)
+		})
+	}
+}
+
+func testUnpackIsTheWayBack(t *testing.T) {
+	t.Helper()
 	for name, nodes := range nartest.Objects {
 		t.Run(name, func(t *testing.T) {
 			from := t.TempDir()
