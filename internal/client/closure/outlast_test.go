@@ -270,7 +270,9 @@ func TestStalledDownloadGoesOn(t *testing.T) {
 		if r.Header.Get("Range") != "" {
 			ranges.Add(1)
 		}
-		if isNAR(r) && stalled.Add(1) == 1 {
+		file, err := os.Stat(filepath.Join(b.cache, r.URL.Path))
+		// Of a small file all would have come before it stands still.
+		if isNAR(r) && err == nil && file.Size() > 400_000 && stalled.Add(1) == 1 {
 			return &staller{ResponseWriter: w, until: r.Context().Done()}
 		}
 		return w
