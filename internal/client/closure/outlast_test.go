@@ -297,7 +297,10 @@ type staller struct {
 func (s *staller) Write(p []byte) (int, error) {
 	n, _ := s.ResponseWriter.Write(p[:min(100_000, len(p))])
 	_ = http.NewResponseController(s.ResponseWriter).Flush()
-	<-s.until
+	select {
+	case <-s.until:
+	case <-time.After(10 * time.Second): // a test must end even if nobody gives up
+	}
 	return n, errors.New("stalled")
 }
 
