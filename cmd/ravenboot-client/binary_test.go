@@ -19,7 +19,6 @@ import (
 
 	"github.com/klauspost/compress/zstd"
 	"github.com/nix-community/go-nix/pkg/narinfo/signature"
-	"github.com/nix-community/go-nix/pkg/nixbase32"
 
 	"ravenboot/internal/narinfo"
 )
@@ -126,18 +125,18 @@ func makeCache(t *testing.T, paths, files, size int, compression string) *bigCac
 	c.toplevel = "/nix/store/" + all[0]
 	for i, base := range all {
 		c.narSize += int64(len(text))
-		var references []string
-		if i == 0 {
-			references = all[1:]
+		info := narinfo.Info{
+			Facts: narinfo.Facts{Base: base, NarHash: hash, NarSize: int64(len(text))}, URL: "nar/" + base, Compression: compression,
 		}
-		facts := narinfo.Facts{Base: base, NarHash: hash, NarSize: int64(len(text)), References: references}
-		signed, err := secret.Sign(nil, facts.Fingerprint("/nix/store"))
+		if i == 0 {
+			info.References = all[1:]
+		}
+		signed, err := secret.Sign(nil, info.Fingerprint("/nix/store"))
 		if err != nil {
 			t.Fatal(err)
 		}
-		c.files["/"+base[:32]+".narinfo"] = fmt.Appendf(nil, "StorePath: /nix/store/%s\nURL: nar/%s\nCompression: %s\n"+
-			"NarHash: sha256:%s\nNarSize: %d\nReferences: %s\nSig: %s\n",
-			base, base, compression, nixbase32.EncodeToString(hash[:]), len(text), strings.Join(references, " "), signed)
+		info.Signatures = []string{signed.String()}
+		c.files["/"+info.Hash()+".narinfo"] = info.Text("/nix/store")
 		c.files["/nar/"+base] = file
 	}
 	return c

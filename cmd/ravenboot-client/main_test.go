@@ -46,11 +46,9 @@ func TestCommands(t *testing.T) {
 			"loop":      makeLoop,
 			"foreign":   makeForeign,
 			"unchanged": isUnchanged,
-			"approve": func(ts *testscript.TestScript, _ bool, _ []string) {
-				ts.Check(os.WriteFile(ts.MkAbs("approved"), nil, 0o600))
-			},
-			"disk":  func(ts *testscript.TestScript, neg bool, args []string) { onDisk(ts, neg, "disk", args) },
-			"disk2": func(ts *testscript.TestScript, neg bool, args []string) { onDisk(ts, neg, "disk2", args) },
+			"approve":   approve,
+			"disk":      func(ts *testscript.TestScript, neg bool, args []string) { onDisk(ts, neg, "disk", args) },
+			"disk2":     func(ts *testscript.TestScript, neg bool, args []string) { onDisk(ts, neg, "disk2", args) },
 		},
 	})
 }
@@ -130,12 +128,18 @@ func publishSystem(ts *testscript.TestScript, _ bool, _ []string) {
 	key := ts.MkAbs("lab.key")
 	system := run("nix-store", "--add", ts.MkAbs("system"))
 	run("nix-store", "--generate-binary-cache-key", "lab-1", key, key+".pub")
-	run("nix", "--extra-experimental-features", "nix-command", "copy", "--to", "file://"+ts.MkAbs("cache")+"?secret-key="+key, system)
+	run("nix", "--extra-experimental-features", "nix-command", "copy",
+		"--to", "file://"+ts.MkAbs("cache")+"?secret-key="+key, system)
 	public, err := os.ReadFile(key + ".pub")
 	ts.Check(err)
 	ts.Setenv("SYSTEM", system)
 	ts.Setenv("KEY", string(public))
 	expand(ts)
+}
+
+// approve has the server approve whatever is refused.
+func approve(ts *testscript.TestScript, _ bool, _ []string) {
+	ts.Check(os.WriteFile(ts.MkAbs("approved"), nil, 0o600))
 }
 
 // onDisk asks Nix about the store of a disk.
@@ -148,7 +152,8 @@ func onDisk(ts *testscript.TestScript, neg bool, disk string, argv []string) {
 func onStore(ts *testscript.TestScript, root string, argv ...string) (string, error) {
 	cmd := exec.Command(argv[0], argv[1:]...)
 	home := ts.Getenv("WORK")
-	cmd.Env = append(os.Environ(), "NIX_REMOTE="+store.At(filepath.Join(home, root), "/nix/store").URL(), "NIX_CONF_DIR="+home, "HOME="+home)
+	cmd.Env = append(os.Environ(),
+		"NIX_REMOTE="+store.At(filepath.Join(home, root), "/nix/store").URL(), "NIX_CONF_DIR="+home, "HOME="+home)
 	var said strings.Builder
 	cmd.Stderr = &said
 	out, err := cmd.Output()

@@ -109,7 +109,8 @@ func TestSetSystemOverWhatACutHasLeft(t *testing.T) {
 	root := newRoot(t)
 	setSystem(t, root, 1)
 	dir := filepath.Join(root, profiles)
-	err := errors.Join(os.Symlink("x", filepath.Join(dir, ".ravenboot-system")), os.Symlink("y", filepath.Join(dir, ".ravenboot-system-2-link")),
+	err := errors.Join(os.Symlink("x", filepath.Join(dir, ".ravenboot-system")),
+		os.Symlink("y", filepath.Join(dir, ".ravenboot-system-2-link")),
 		os.Symlink("z", filepath.Join(dir, "system-x-link")))
 	if err != nil {
 		t.Fatal(err)
@@ -181,11 +182,13 @@ func TestPrune(t *testing.T) {
 		left     []int
 		current  string
 	}{
-		"enough":                {toplevel: 4, left: rest, current: "system-3-link"},
-		"one":                   {toplevel: 4, rounds: 1, gone: []int{1}, left: []int{2, 3, shared, own + 2, own + 3}, current: "system-3-link"},
-		"never enough":          {toplevel: 4, rounds: 9, gone: []int{1, 2, 3}, left: nil},
-		"the chosen one stays":  {toplevel: 1, rounds: 9, gone: []int{2, 3}, left: []int{1, shared, own + 1}},
-		"what comes stays":      {toplevel: 4, keep: []int{4, fresh, shared}, rounds: 9, gone: []int{1, 2, 3}, left: []int{shared, fresh}},
+		"enough": {toplevel: 4, left: rest, current: "system-3-link"},
+		"one": {toplevel: 4, rounds: 1, gone: []int{1}, current: "system-3-link",
+			left: []int{2, 3, shared, own + 2, own + 3}},
+		"never enough":         {toplevel: 4, rounds: 9, gone: []int{1, 2, 3}, left: nil},
+		"the chosen one stays": {toplevel: 1, rounds: 9, gone: []int{2, 3}, left: []int{1, shared, own + 1}},
+		"what comes stays": {toplevel: 4, keep: []int{4, fresh, shared}, rounds: 9, gone: []int{1, 2, 3},
+			left: []int{shared, fresh}},
 		"and what it refers to": {toplevel: 4, keep: []int{3}, rounds: 9, gone: []int{1, 2, 3}, left: []int{3, shared, own + 3}},
 		"a root": {toplevel: 4, left: append([]int{loose}, rest...), current: "system-3-link",
 			prepare: func(t *testing.T, root string) { link(t, root, loosePath, "nix/var/nix/gcroots/mine") }},
@@ -289,7 +292,8 @@ func TestPruneFreesWhatIsShared(t *testing.T) {
 	root := newRoot(t)
 	s := open(t, root)
 	content := strings.Repeat("the same ", 1000)
-	register(t, s, plant(t, s, 1, content), plant(t, s, 2, content), plant(t, s, 3, content+"or not"), plant(t, s, 4, content+"or not"))
+	register(t, s, plant(t, s, 1, content), plant(t, s, 2, content),
+		plant(t, s, 3, content+"or not"), plant(t, s, 4, content+"or not"))
 	setSystem(t, root, 1)
 	s.closeFor(t)
 	mustNix(t, root, "nix-store", "--optimise")

@@ -282,7 +282,8 @@ func TestKilledWhileRegistering(t *testing.T) {
 		_ = os.Remove(filepath.Join(root, "nix/var/nix/db/db.sqlite-shm"))
 		done := killAfter(t, root, time.Duration(10+rand.IntN(300))*time.Millisecond)
 		finished += len(done)
-		invalid := mustNix(t, root, append([]string{"nix-store", "--check-validity", "--print-invalid"}, full(slices.Concat(all[:]...)...)...)...)
+		every := full(slices.Concat(all[:]...)...)
+		invalid := mustNix(t, root, append([]string{"nix-store", "--check-validity", "--print-invalid"}, every...)...)
 		for round, bases := range all {
 			n := len(slices.DeleteFunc(full(bases...), func(path string) bool { return !strings.Contains(invalid, path) }))
 			if n != 0 && n != len(bases) || n != 0 && slices.Contains(done, fmt.Sprint("done ", round)) {
