@@ -8,11 +8,15 @@ import (
 )
 
 // helpers are the servers that this program is itself, as floors to compare
-// with, and the DHCP load, which runs in a namespace.
+// with, the DHCP load, which runs in a namespace, a builder of store paths, and a
+// cable.
 var helpers map[string]func(args []string) error
 
 func init() {
-	helpers = map[string]func([]string) error{"serve-text": serveText, "serve-file": serveFile, "load-dora": loadDORA}
+	helpers = map[string]func([]string) error{
+		"serve-text": serveText, "serve-file": serveFile, "load-dora": loadDORA,
+		"make-path": makePath, "carry": carry,
+	}
 }
 
 // serveText ADDR FILE is the least that net/http can do.

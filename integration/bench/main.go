@@ -20,6 +20,7 @@ import (
 // options are the command line.
 type options struct {
 	ravenboot string
+	client    string
 	only      string
 	rounds    int
 	quick     bool
@@ -38,6 +39,7 @@ var parts = []part{
 	{"file", []string{"nginx"}, benchFile},
 	{"tftp", []string{"ip", "dnsmasq", "in.tftpd"}, benchTFTP},
 	{"dora", []string{"ip", "dnsmasq", "kea-dhcp4"}, benchDORA},
+	{"closure", []string{"ip", "nix", "curl", "ping"}, benchClosure},
 }
 
 func main() {
@@ -48,7 +50,8 @@ func main() {
 	}
 	var o options
 	flag.StringVar(&o.ravenboot, "ravenboot", "bin/ravenboot", "the `program` to measure")
-	flag.StringVar(&o.only, "only", "", "what to measure, comma-separated: start, script, file, tftp, dora")
+	flag.StringVar(&o.client, "client", "bin/ravenboot-client", "the `program` that downloads closures")
+	flag.StringVar(&o.only, "only", "", "what to measure, comma-separated: "+partNames())
 	flag.IntVar(&o.rounds, "rounds", 5, "rounds, in each of which every server has its turn")
 	flag.BoolVar(&o.quick, "quick", false, "one round of short turns, to see that everything runs")
 	flag.Parse()
@@ -89,6 +92,14 @@ func run(o options) error {
 	return nil
 }
 
+func partNames() string {
+	var names []string
+	for _, p := range parts {
+		names = append(names, p.name)
+	}
+	return strings.Join(names, ", ")
+}
+
 // choose is the parts that are named, or all, once what they need is there.
 func choose(only string) ([]part, error) {
 	chosen := parts
@@ -97,7 +108,7 @@ func choose(only string) ([]part, error) {
 		for name := range strings.SplitSeq(only, ",") {
 			i := slices.IndexFunc(parts, func(p part) bool { return p.name == name })
 			if i < 0 {
-				return nil, fmt.Errorf("-only: there is no %q; there are start, script, file, tftp, dora", name)
+				return nil, fmt.Errorf("-only: there is no %q; there are %s", name, partNames())
 			}
 			chosen = append(chosen, parts[i])
 		}

@@ -20,6 +20,9 @@ var peers = map[string]peer{
 	"kea-dhcp4": {debian: "kea-dhcp4-server", version: []string{"-v"}},
 	"in.tftpd":  {debian: "tftpd-hpa", version: []string{"-V"}},
 	"nginx":     {debian: "nginx-light", version: []string{"-v"}},
+	"nix":       {debian: "nix-bin", version: []string{"--version"}},
+	"curl":      {debian: "curl", version: []string{"--version"}},
+	"ping":      {debian: "iputils-ping"},
 }
 
 // missing says how to get the program, or nil if it is there.
@@ -35,7 +38,7 @@ func (b *bench) describe() {
 	fmt.Printf("%d rounds, turns of %v; load average at the start %s\n\n", b.rounds, b.turn(), loadAverage())
 	fmt.Printf("- %s\n- Linux %s\n", processors(), firstLine("uname", "-r"))
 	fmt.Printf("- ravenboot: %s\n", firstLine(b.ravenboot, "version"))
-	for _, program := range []string{"dnsmasq", "kea-dhcp4", "in.tftpd", "nginx"} {
+	for _, program := range []string{"dnsmasq", "kea-dhcp4", "in.tftpd", "nginx", "nix"} {
 		fmt.Printf("- %s: %s\n", program, firstLine(program, peers[program].version...))
 	}
 }

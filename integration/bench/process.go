@@ -10,6 +10,8 @@ import (
 	"strconv"
 	"syscall"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // bench is one run: its directory and its namespaces.
@@ -19,6 +21,7 @@ type bench struct {
 	self   string // this program, for its helpers
 	dir    string
 	spaces []string
+	mounts []string
 	next   int // number of the next directory
 }
 
@@ -30,6 +33,9 @@ func newBench(ctx context.Context, o options) (*bench, error) {
 	if o.ravenboot, err = filepath.Abs(o.ravenboot); err != nil {
 		return nil, err
 	}
+	if o.client, err = filepath.Abs(o.client); err != nil {
+		return nil, err
+	}
 	dir, err := os.MkdirTemp("", "ravenboot-bench")
 	return &bench{options: o, ctx: ctx, self: self, dir: dir}, err
 }
@@ -38,7 +44,10 @@ func (b *bench) close() {
 	for _, name := range b.spaces {
 		_ = exec.Command("ip", "netns", "delete", name).Run()
 	}
-	_ = os.RemoveAll(b.dir)
+	for _, dir := range b.mounts {
+		_ = unix.Unmount(dir, unix.MNT_DETACH)
+	}
+	_ = removeStore(b.dir)
 }
 
 // subdir is a new directory of the run.

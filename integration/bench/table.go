@@ -7,11 +7,12 @@ import (
 	"text/tabwriter"
 )
 
-// sample is what one server did in one turn.
+// sample is what one server did in one turn, or one client.
 type sample struct {
-	rate   float64 // units of work a second
-	cpu    float64 // seconds of the server's processors, for each unit
-	memory float64 // MiB, the server's peak
+	rate   float64 // units of work a second; for a client, seconds for all of it
+	cpu    float64 // seconds of its processors, for each unit
+	server float64 // seconds of the processors that a client's server took
+	memory float64 // MiB, its peak
 	p99    float64 // milliseconds
 }
 
@@ -77,12 +78,29 @@ var (
 	p99Column    = column{"p99 ms", func(s sample) float64 { return s.p99 }, "%.1f"}
 )
 
-// print writes a Markdown table of medians, the lowest and the highest rate
-// beside them.
+// print writes a table of servers.
 func print(title string, all []series, columns ...column) {
+	printTable(title, "server", "%.0f - %.0f", all, columns)
+	compare(all, "rate")
+}
+
+// printTimes writes a table of clients, which have the same work to do.
+func printTimes(title string, all []series) {
+	printTable(title, "client", "%.2f - %.2f", all, []column{
+		{"seconds", func(s sample) float64 { return s.rate }, "%.2f"},
+		{"its CPU s", func(s sample) float64 { return s.cpu }, "%.2f"},
+		{"server's CPU s", func(s sample) float64 { return s.server }, "%.2f"},
+		memoryColumn,
+	})
+	compare(all, "time")
+}
+
+// printTable writes a Markdown table of medians, the lowest and the highest rate
+// beside them.
+func printTable(title, who, span string, all []series, columns []column) {
 	fmt.Printf("\n**%s**\n\n", title)
 	w := tabwriter.NewWriter(os.Stdout, 0, 0, 1, ' ', 0)
-	fmt.Fprint(w, "| server\t")
+	fmt.Fprintf(w, "| %s\t", who)
 	rule := "|---\t"
 	for _, c := range columns {
 		fmt.Fprintf(w, "| %s\t", c.title)
@@ -99,15 +117,14 @@ func print(title string, all []series, columns ...column) {
 		for _, one := range s.samples {
 			lowest, highest = min(lowest, one.rate), max(highest, one.rate)
 		}
-		fmt.Fprintf(w, "| %.0f - %.0f\t|\n", lowest, highest)
+		fmt.Fprintf(w, "| "+span+"\t|\n", lowest, highest)
 	}
 	w.Flush()
-	compare(all)
 }
 
 // compare prints how the first of all did beside each other: the medians of the
 // rounds' ratios, because both of a round met the same noise.
-func compare(all []series) {
+func compare(all []series, what string) {
 	for i := range all[1:] {
 		own, other := &all[0], &all[1+i]
 		ratio := func(of func(sample) float64) float64 {
@@ -118,7 +135,7 @@ func compare(all []series) {
 			slices.Sort(ratios)
 			return ratios[len(ratios)/2]
 		}
-		fmt.Printf("\n%s beside %s: %.2f of the rate, %.2f of the CPU.\n", own.name, other.name,
-			ratio(func(s sample) float64 { return s.rate }), ratio(func(s sample) float64 { return s.cpu }))
+		fmt.Printf("\n%s beside %s: %.2f of the %s, %.2f of the CPU.\n", own.name, other.name,
+			ratio(func(s sample) float64 { return s.rate }), what, ratio(func(s sample) float64 { return s.cpu }))
 	}
 }
