@@ -31,8 +31,8 @@ type served struct {
 
 var compressions = []string{"none", "zstd"}
 
-// offer starts servers of a store's system.
-func (b *bench) offer(store *nixStore, s system, toplevel string, l *link) (*supply, error) {
+// supply starts servers of a store's system.
+func (b *bench) supply(store *nixStore, s system, toplevel string, l *link) (*supply, error) {
 	o := &supply{system: s, store: store, toplevel: toplevel, servers: make(map[string]*served)}
 	addr, space := "127.0.0.1", ""
 	if l != nil {
@@ -264,7 +264,7 @@ func benchClosure(b *bench) error {
 	if err := describeSystem(store, toplevel); err != nil {
 		return err
 	}
-	o, err := b.offer(store, whole, toplevel, nil)
+	o, err := b.supply(store, whole, toplevel, nil)
 	if err != nil {
 		return err
 	}
@@ -331,7 +331,7 @@ func (b *bench) benchLink(store *nixStore, to *place, whole system, toplevel str
 		return err
 	}
 	defer l.carrier.stop()
-	o, err := b.offer(store, whole, toplevel, l)
+	o, err := b.supply(store, whole, toplevel, l)
 	if err != nil {
 		return err
 	}
@@ -342,7 +342,7 @@ func (b *bench) benchLink(store *nixStore, to *place, whole system, toplevel str
 	if toplevel, err = b.build(store, small, 0); err != nil {
 		return err
 	}
-	if o, err = b.offer(store, small, toplevel, l); err != nil {
+	if o, err = b.supply(store, small, toplevel, l); err != nil {
 		return err
 	}
 	err = b.compareOverLink(o, fmt.Sprintf("%d small paths over the same", small.paths), to, l)

@@ -40,6 +40,8 @@ var parts = []part{
 	{"tftp", []string{"ip", "dnsmasq", "in.tftpd"}, benchTFTP},
 	{"dora", []string{"ip", "dnsmasq", "kea-dhcp4"}, benchDORA},
 	{"closure", []string{"ip", "nix", "curl", "ping"}, benchClosure},
+	{"squashfs", []string{"ip", "nix", "curl", "ping", "mksquashfs"}, benchSquashfs},
+	{"initrd", []string{"nix", "cpio", "zstd"}, benchInitrd},
 }
 
 func main() {

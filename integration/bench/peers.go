@@ -15,14 +15,17 @@ type peer struct {
 }
 
 var peers = map[string]peer{
-	"ip":        {debian: "iproute2"},
-	"dnsmasq":   {debian: "dnsmasq-base", version: []string{"--version"}},
-	"kea-dhcp4": {debian: "kea-dhcp4-server", version: []string{"-v"}},
-	"in.tftpd":  {debian: "tftpd-hpa", version: []string{"-V"}},
-	"nginx":     {debian: "nginx-light", version: []string{"-v"}},
-	"nix":       {debian: "nix-bin", version: []string{"--version"}},
-	"curl":      {debian: "curl", version: []string{"--version"}},
-	"ping":      {debian: "iputils-ping"},
+	"ip":         {debian: "iproute2"},
+	"dnsmasq":    {debian: "dnsmasq-base", version: []string{"--version"}},
+	"kea-dhcp4":  {debian: "kea-dhcp4-server", version: []string{"-v"}},
+	"mksquashfs": {debian: "squashfs-tools"},
+	"cpio":       {debian: "cpio"},
+	"zstd":       {debian: "zstd"},
+	"in.tftpd":   {debian: "tftpd-hpa", version: []string{"-V"}},
+	"nginx":      {debian: "nginx-light", version: []string{"-v"}},
+	"nix":        {debian: "nix-bin", version: []string{"--version"}},
+	"curl":       {debian: "curl", version: []string{"--version"}},
+	"ping":       {debian: "iputils-ping"},
 }
 
 // missing says how to get the program, or nil if it is there.
