@@ -41,18 +41,18 @@ func (b *bench) supply(store *nixStore, s system, toplevel string, l *link) (*su
 	for _, compression := range compressions {
 		one, err := b.serveCache(o, compression, addr, space)
 		if err != nil {
-			return nil, errors.Join(err, o.stop())
+				o.stop()
+			return nil, err
 		}
 		o.servers[compression] = one
 	}
 	return o, nil
 }
 
-func (o *supply) stop() error {
+func (o *supply) stop() {
 	for _, one := range o.servers {
 		one.stop()
 	}
-	return nil
 }
 
 func (b *bench) serveCache(o *supply, compression, addr, space string) (*served, error) {
@@ -242,41 +242,76 @@ func (b *bench) tmpfs() (*place, error) {
 	return &place{name: "a tmpfs", dir: dir}, nil
 }
 
-// benchClosure downloads a system in every way to a tmpfs, to the disk, and over
-// a cable of a gigabit.
+// benchClosure downloads a system in every way, to a tmpfs and to the disk.
 func benchClosure(b *bench) error {
-	if err := b.prepareClient(); err != nil {
+	o, err := b.newSupply(wholeSystem, nil)
+	if err != nil {
 		return err
 	}
-	whole, small := wholeSystem, smallSystem
-	if b.quick {
-		whole, small = whole.tenth(), small.tenth()
-	}
-	store := &nixStore{b.subdir()}
+	defer o.stop()
 	memory, err := b.tmpfs()
-	if err != nil {
-		return err
-	}
-	toplevel, err := b.build(store, whole, 0)
-	if err != nil {
-		return err
-	}
-	if err := describeSystem(store, toplevel); err != nil {
-		return err
-	}
-	o, err := b.supply(store, whole, toplevel, nil)
 	if err != nil {
 		return err
 	}
 	for _, to := range []*place{memory, {name: "the disk, durable", dir: b.subdir()}} {
 		if err := b.compareEngines(o, "Closure to "+to.name, to); err != nil {
-			return errors.Join(err, o.stop())
+			return err
 		}
 	}
-	if err := o.stop(); err != nil {
+	return nil
+}
+
+// benchGigabit downloads over a cable, where a plain file of as many bytes is
+// the floor, to a tmpfs.
+func benchGigabit(b *bench) error {
+	l, err := b.link()
+	if err != nil {
 		return err
 	}
-	return b.benchLink(store, memory, whole, toplevel, small)
+	defer l.carrier.stop()
+	memory, err := b.tmpfs()
+	if err != nil {
+		return err
+	}
+	for _, s := range []system{wholeSystem, smallSystem} {
+		if err := b.gigabit(s, memory, l); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (b *bench) gigabit(s system, memory *place, l *link) error {
+	o, err := b.newSupply(s, l)
+	if err != nil {
+		return err
+	}
+	defer o.stop()
+	return b.compareOverLink(o, "Over 1 Gbit/s with 1 ms each way", memory, l)
+}
+
+// newSupply builds a system in a store of its own, and serves it.
+func (b *bench) newSupply(s system, l *link) (*supply, error) {
+	if err := b.prepareClient(); err != nil {
+		return nil, err
+	}
+	if b.quick {
+		s = s.tenth()
+	}
+	store := &nixStore{b.subdir()}
+	toplevel, err := b.build(store, s, 0)
+	if err != nil {
+		return nil, err
+	}
+	o, err := b.supply(store, s, toplevel, l)
+	if err != nil {
+		return nil, err
+	}
+	if err := o.describe(); err != nil {
+		o.stop()
+		return nil, err
+	}
+	return o, nil
 }
 
 // prepareClient looks for what runs on the machine.
@@ -289,26 +324,14 @@ func (b *bench) prepareClient() error {
 	return err
 }
 
-// describeSystem prints what a closure is made of.
-func describeSystem(store *nixStore, toplevel string) error {
-	members, err := store.run("nix-store", "-qR", toplevel)
+// describe prints what the closure is made of.
+func (o *supply) describe() error {
+	members, err := o.store.run("nix-store", "-qR", o.toplevel)
 	if err != nil {
 		return err
 	}
-	paths := strings.Fields(members)
-	sizes, err := store.run(append([]string{"nix-store", "-q", "--size"}, paths...)...)
-	if err != nil {
-		return err
-	}
-	var total, files int64
-	for _, line := range strings.Fields(sizes) {
-		var n int64
-		if _, err := fmt.Sscan(line, &n); err != nil {
-			return err
-		}
-		total += n
-	}
-	for _, path := range paths {
+	files := 0
+	for path := range strings.FieldsSeq(members) {
 		err := filepath.WalkDir(path, func(_ string, d os.DirEntry, err error) error {
 			if err == nil && !d.IsDir() {
 				files++
@@ -319,34 +342,9 @@ func describeSystem(store *nixStore, toplevel string) error {
 			return err
 		}
 	}
-	fmt.Printf("\n%d paths, %d files, %.0f MB of NARs.\n", len(paths), files, float64(total)/1e6)
-	return nil
-}
-
-// benchLink downloads over the cable, where a plain file of as many bytes is the
-// floor.
-func (b *bench) benchLink(store *nixStore, to *place, whole system, toplevel string, small system) error {
-	l, err := b.link()
-	if err != nil {
-		return err
-	}
-	defer l.carrier.stop()
-	o, err := b.supply(store, whole, toplevel, l)
-	if err != nil {
-		return err
-	}
-	err = b.compareOverLink(o, "Closure over 1 Gbit/s with 1 ms each way, to a tmpfs", to, l)
-	if err = errors.Join(err, o.stop()); err != nil {
-		return err
-	}
-	if toplevel, err = b.build(store, small, 0); err != nil {
-		return err
-	}
-	if o, err = b.supply(store, small, toplevel, l); err != nil {
-		return err
-	}
-	err = b.compareOverLink(o, fmt.Sprintf("%d small paths over the same", small.paths), to, l)
-	return errors.Join(err, o.stop())
+	size, err := o.narBytes()
+	fmt.Printf("\n%s: %d paths, %d files, %.0f MB of NARs.\n", o.name, o.paths, files, float64(size)/1e6)
+	return err
 }
 
 // compareEngines gives each engine its turns. Its first result is looked at byte
@@ -357,7 +355,7 @@ func (b *bench) compareEngines(o *supply, title string, to *place) error {
 		if err != nil {
 			return err
 		}
-		printTimes(title+", "+compression, all)
+		printTimes(title+": "+o.name+", "+compression, all)
 	}
 	return nil
 }
@@ -390,7 +388,7 @@ func (b *bench) compareOverLink(o *supply, title string, to *place, l *link) err
 		if err != nil {
 			return err
 		}
-		printTimes(title+", "+compression, all)
+		printTimes(title+": "+o.name+", "+compression, all)
 	}
 	return nil
 }

@@ -39,7 +39,8 @@ var parts = []part{
 	{"file", []string{"nginx"}, benchFile},
 	{"tftp", []string{"ip", "dnsmasq", "in.tftpd"}, benchTFTP},
 	{"dora", []string{"ip", "dnsmasq", "kea-dhcp4"}, benchDORA},
-	{"closure", []string{"ip", "nix", "curl", "ping"}, benchClosure},
+	{"closure", []string{"nix"}, benchClosure},
+	{"gigabit", []string{"ip", "nix", "curl", "ping"}, benchGigabit},
 	{"squashfs", []string{"ip", "nix", "curl", "ping", "mksquashfs"}, benchSquashfs},
 	{"initrd", []string{"nix", "cpio", "zstd"}, benchInitrd},
 }

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -159,13 +158,14 @@ func (b *bench) sent(store *nixStore, s system, toplevel, compression, root stri
 	if err != nil {
 		return 0, err
 	}
+	defer o.stop()
 	before, err := l.received()
-	if err == nil {
-		_, err = b.fetchTo(o, engines[0], compression, root)
-	}
 	if err != nil {
-		return 0, errors.Join(err, o.stop())
+		return 0, err
+	}
+	if _, err = b.fetchTo(o, engines[0], compression, root); err != nil {
+		return 0, err
 	}
 	after, err := l.received()
-	return after - before, errors.Join(err, o.stop())
+	return after - before, err
 }
