@@ -41,7 +41,7 @@ func (b *bench) supply(store *nixStore, s system, toplevel string, l *link) (*su
 	for _, compression := range compressions {
 		one, err := b.serveCache(o, compression, addr, space)
 		if err != nil {
-				o.stop()
+			o.stop()
 			return nil, err
 		}
 		o.servers[compression] = one
