@@ -3,6 +3,7 @@
 
 GO      ?= go
 BIN     := bin/ravenboot
+CLIENT  := bin/ravenboot-client
 DEMO    := .cache/demo
 QEMU    := qemu-system-x86 ipxe-qemu seabios
 
@@ -22,6 +23,7 @@ BENCH_PACKAGES := $(TEST_PACKAGES) nginx-light tftpd-hpa wrk
 
 build:
 	$(GO) build -trimpath -o $(BIN) ./cmd/ravenboot
+	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '-s -w' -o $(CLIENT) ./cmd/ravenboot-client
 
 run: packages-run build
 	scripts/demo.sh $(DEMO)
@@ -35,17 +37,21 @@ check:
 	$(GO) vet -tags boots ./...
 	$(GO) tool staticcheck -tags boots ./...
 
-unit:
+unit: .cache/nix/trixie
 	scripts/as-root.sh $(GO) test -race -timeout 20m $$($(GO) list ./... | grep -v /integration)
 
 # -v, because `go test` shows the table of boots of a run that passed to nobody
 # else.
 boots: build .cache/loaders/trixie .cache/loaders/sid
-	RAVENBOOT_BIN=$(CURDIR)/$(BIN) scripts/as-root.sh $(GO) test -tags boots -v -count=1 -timeout 45m ./integration
+	RAVENBOOT_BIN=$(CURDIR)/$(BIN) RAVENBOOT_CLIENT_BIN=$(CURDIR)/$(CLIENT) scripts/as-root.sh $(GO) test -tags boots -v -count=1 -timeout 45m ./integration
 
 # Before as-root.sh, which may leave the network behind.
 .cache/loaders/%:
 	integration/fetch-loaders.sh $* $@
+
+# A current Nix, for the tests of internal/nixcache.
+.cache/nix/%:
+	integration/fetch-nix.sh $* $@
 
 lab: packages-lab build
 	scripts/demo.sh $(DEMO)

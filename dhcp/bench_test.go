@@ -68,8 +68,9 @@ func benchmark(b *testing.B, message func(machine.MAC) []byte) {
 		packets[i] = broadcast(message(labMAC(i)))
 	}
 	b.ReportAllocs()
+	mem := new(scratch)
 	for i := 0; b.Loop(); i++ {
-		if _, ok := s.Handle(b.Context(), packets[i%len(packets)]); !ok {
+		if _, ok := s.handle(b.Context(), packets[i%len(packets)], mem); !ok {
 			b.Fatal("silence")
 		}
 	}

@@ -20,11 +20,12 @@ type Reply struct {
 
 // deliver addresses a reply as RFC 2131 section 4.1 says: to the relay; to the
 // address that the client has; by broadcast if it asks for that or there is no
-// address to write to; else by a frame to the address that it is about to have.
-func (x *exchange) deliver(a *answer) Reply {
+// address to write to; else by a frame to the address that it is about to have. The
+// reply is written to mem, which may be nil.
+func (x *exchange) deliver(a *answer, mem []byte) Reply {
 	r, client := x.req, x.clientPort()
 	reply := Reply{
-		Data: r.reply(a),
+		Data: r.reply(a, mem),
 		From: netip.AddrPortFrom(x.reach, x.packet.Local.Port()),
 		To:   netip.AddrPortFrom(limitedBroadcast, client),
 	}

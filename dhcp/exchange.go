@@ -46,9 +46,11 @@ type verdict struct {
 func silent(reason string) verdict  { return verdict{outcome: outcomeSilent, reason: reason} }
 func ignored(reason string) verdict { return verdict{outcome: outcomeIgnored, reason: reason} }
 
-// newExchange finds out who asks and from where.
-func (s *Server) newExchange(p Packet, r *request) *exchange {
-	x := &exchange{Server: s, settings: s.settings.Load(), packet: p, req: r, asker: classify(r)}
+// newExchange finds out who asks and from where. The packet's request was
+// parsed.
+func (s *Server) newExchange(p Packet, mem *scratch) *exchange {
+	r, x := &mem.request, &mem.exchange
+	*x = exchange{Server: s, settings: s.settings.Load(), packet: p, req: r, asker: classify(r)}
 	to := p.Local.Addr()
 	unicast := isUnicast(to) && !p.Interface.isBroadcast(to)
 	link := r.link()

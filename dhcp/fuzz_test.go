@@ -2,7 +2,9 @@ package dhcp
 
 import (
 	"bytes"
+	"net"
 	"net/netip"
+	"reflect"
 	"strings"
 	"testing"
 
@@ -42,7 +44,22 @@ func FuzzHandle(f *testing.F) {
 		if ok {
 			checkReply(t, data, reply, cfg.Mode)
 		}
+		checkLeavesNoTrace(t, cfg, p, reply)
 	})
+}
+
+// checkLeavesNoTrace compares the reply with one that is made in memory where
+// another machine's packet was answered before.
+func checkLeavesNoTrace(t *testing.T, cfg Config, p Packet, want Reply) {
+	mem := new(scratch)
+	before := message(dhcpv4.MessageTypeDiscover, edk2, dhcpv4.WithHwAddr(net.HardwareAddr{2, 1, 2, 3, 4, 5}),
+		dhcpv4.WithBroadcast(true), withAddr(optRequestedAddress, "192.0.2.101"), with(optRelayAgent, 1, 2, 9, 9))
+	if _, ok := testServer(t, cfg, boot.Policy{}).handle(t.Context(), broadcast(before), mem); !ok {
+		t.Fatal("the packet before is not answered")
+	}
+	if got, _ := testServer(t, cfg, boot.Policy{}).handle(t.Context(), p, mem); !reflect.DeepEqual(got, want) {
+		t.Errorf("in used memory the reply is\n%x, want\n%x", got.Data, want.Data)
+	}
 }
 
 func checkReply(t *testing.T, data []byte, reply Reply, mode Mode) {

@@ -9,10 +9,23 @@ import (
 	"github.com/insomniacslk/dhcp/dhcpv4"
 )
 
+// scratch is memory that the answers to one packet after another are made in:
+// without it, a storm keeps the garbage collector busy.
+type scratch struct {
+	request  request
+	exchange exchange
+	reply    []byte
+}
+
 // Handle is the way of a packet without sockets. ok is false when there is
 // nothing to send. A packet that can't be understood changes nothing, and one
 // that trips a bug of ours takes nothing down with it.
 func (s *Server) Handle(ctx context.Context, p Packet) (reply Reply, ok bool) {
+	return s.handle(ctx, p, new(scratch))
+}
+
+// handle is Handle, with a reply that lasts until mem is used again.
+func (s *Server) handle(ctx context.Context, p Packet, mem *scratch) (reply Reply, ok bool) {
 	observe := s.settings.Load().Observe
 	defer func() {
 		if bug := recover(); bug != nil {
@@ -21,7 +34,7 @@ func (s *Server) Handle(ctx context.Context, p Packet) (reply Reply, ok bool) {
 			s.log.bug(ctx, p, fmt.Sprint(bug), debug.Stack())
 		}
 	}()
-	req, err := parse(p)
+	err := parse(p, &mem.request)
 	switch {
 	case errors.Is(err, errNoRequest), errors.Is(err, errBOOTP):
 		observe("other", outcomeIgnored)
@@ -31,15 +44,17 @@ func (s *Server) Handle(ctx context.Context, p Packet) (reply Reply, ok bool) {
 		s.log.malformed(ctx, p, err)
 		return Reply{}, false
 	}
-	x := s.newExchange(p, req)
+	x := s.newExchange(p, mem)
 	v := x.decide(ctx)
 	x.watch(ctx, v)
-	observe(messageName(req.message), v.outcome)
+	observe(messageName(x.req.message), v.outcome)
 	s.log.step(ctx, x, v)
 	if v.answer == nil {
 		return Reply{}, false
 	}
-	return x.deliver(v.answer), true
+	reply = x.deliver(v.answer, mem.reply)
+	mem.reply = reply.Data
+	return reply, true
 }
 
 // messageName is the message in metrics and logs; one name for all that RFC

@@ -5,6 +5,7 @@ import (
 	"context"
 	"net/netip"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -118,7 +119,7 @@ func (panicking) Subnet(netip.Addr) *lease.Subnet { panic("bug") }
 // TestOverload holds every slot: the next packet is dropped, and later ones are
 // not.
 func TestOverload(t *testing.T) {
-	work := &workers{slots: make(chan struct{}, 2)}
+	work := newWorkers(2)
 	ctx, release := context.WithCancel(t.Context())
 	for i := range 3 {
 		if got, want := work.try(func() { <-ctx.Done() }), i < 2; got != want {
@@ -126,9 +127,44 @@ func TestOverload(t *testing.T) {
 		}
 	}
 	release()
-	work.group.Wait()
+	for len(work.slots) > 0 {
+		time.Sleep(time.Millisecond)
+	}
 	if !work.try(func() {}) {
 		t.Error("nothing is started once the slots are free")
+	}
+	work.wait()
+}
+
+// TestWorkersAreUsedAgain has more work at a time than goroutines are kept for,
+// again and again. Nothing may be left undone, and wait leaves nobody behind.
+func TestWorkersAreUsedAgain(t *testing.T) {
+	const rounds, many = 20, 3 * mostIdle
+	work := newWorkers(many)
+	var done atomic.Int32
+	for round := range rounds {
+		hold := make(chan struct{})
+		for range many {
+			if !work.try(func() { <-hold; done.Add(1) }) {
+				t.Fatal("there was room for all")
+			}
+		}
+		for begun := time.Now(); round > 0 && work.idle.Load() == mostIdle; time.Sleep(time.Millisecond) {
+			if time.Since(begun) > 10*time.Second {
+				t.Fatal("all stay idle, though there is work for more")
+			}
+		}
+		close(hold)
+		for work.idle.Load() != mostIdle || len(work.slots) > 0 {
+			time.Sleep(time.Millisecond)
+		}
+	}
+	work.wait()
+	if n := done.Load(); n != rounds*many {
+		t.Errorf("%d of %d pieces of work were done", n, rounds*many)
+	}
+	if n := work.idle.Load(); n != 0 {
+		t.Errorf("%d are left", n)
 	}
 }
 

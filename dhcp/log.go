@@ -5,6 +5,8 @@ import (
 	"log/slog"
 	"sync"
 	"time"
+
+	"ravenboot/internal/logging"
 )
 
 // stepLog writes one line for each step of a machine, and bounds what strangers
@@ -63,7 +65,7 @@ func (l *stepLog) step(ctx context.Context, x *exchange, v verdict) {
 	if a := v.answer; a != nil && a.file != nil {
 		attrs = append(attrs, slog.String("file", a.file.name))
 	}
-	l.LogAttrs(ctx, level, "dhcp", attrs...)
+	logging.Line(ctx, l.Logger, level, "dhcp", attrs...)
 }
 
 // levelOf is the level of a step's line. A plain client has one line for its

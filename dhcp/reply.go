@@ -23,10 +23,11 @@ type answer struct {
 	text   string    // option 56, of a NAK
 }
 
-// reply writes an answer to r. It depends on nothing else, and is the only
-// place that knows how a reply looks: RFC 2131 table 3.
-func (r *request) reply(a *answer) []byte {
-	w := newWriter(r.sizeLimit())
+// reply writes an answer to r, into mem if that is large enough. It depends on
+// nothing else, and is the only place that knows how a reply looks: RFC 2131
+// table 3.
+func (r *request) reply(a *answer, mem []byte) []byte {
+	w := newWriter(mem, r.sizeLimit())
 	r.header(w, a)
 	w.option(optMessageType, []byte{byte(a.message)})
 	w.addrs(optServerID, r.serverID(a.server))

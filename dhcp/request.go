@@ -63,36 +63,41 @@ const bootRequest = 1
 // the map twice as large.
 const usualOptions = 14
 
-// parse reads a packet: its header, which is fixed, here, and its options by the
-// library. An error means that nothing may be done with it. A missing end mark
-// is none.
-func parse(p Packet) (*request, error) {
+// parse reads a packet into r: its header, which is fixed, here, and its options
+// by the library. An error means that nothing may be done with it. A missing end
+// mark is none.
+func parse(p Packet, r *request) error {
 	switch {
 	case len(p.Data) > maxPacket:
-		return nil, errTooLong
+		return errTooLong
 	case len(p.Data) > 0 && p.Data[0] != bootRequest:
-		return nil, errNoRequest
+		return errNoRequest
 	case len(p.Data) < headerLen || string(p.Data[offsetCookie:headerLen]) != magicCookie:
-		return nil, errNoDHCP
+		return errNoDHCP
 	case int(p.Data[offsetHlen]) != len(machine.MAC{}):
-		return nil, errNotEthernet
+		return errNotEthernet
 	}
-	r := &request{
+	options := r.options // a map that was used holds no more than the 254 codes
+	if options == nil {
+		options = make(dhcpv4.Options, usualOptions)
+	}
+	clear(options)
+	*r = request{
 		xid:     dhcpv4.TransactionID(p.Data[offsetXID:]),
 		mac:     machine.MAC(p.Data[offsetChaddr:]),
 		flags:   binary.BigEndian.Uint16(p.Data[offsetFlags:]) & broadcastFlag,
 		ciaddr:  addrOf(p.Data[offsetCiaddr:offsetYiaddr]),
 		relay:   addrOf(p.Data[offsetGiaddr:offsetChaddr]),
-		options: make(dhcpv4.Options, usualOptions),
+		options: options,
 	}
 	if err := r.options.FromBytes(p.Data[headerLen:]); err != nil {
-		return nil, errOptions
+		return errOptions
 	}
 	r.message = messageType(r.options[optMessageType])
 	r.wanted = addrOf(r.options[optRequestedAddress])
 	r.server = addrOf(r.options[optServerID])
 	r.agent = parseRelayAgent(r.options[optRelayAgent])
-	return r, r.check(p.Interface)
+	return r.check(p.Interface)
 }
 
 func messageType(b []byte) dhcpv4.MessageType {

@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/mdlayher/packet"
@@ -76,10 +77,21 @@ func (all *ports) close() {
 // 300 ms when an address is tried first, else for a write to the disk.
 const mostInWork = 1024
 
-// workers bounds the packets in work, and knows when the last is done.
+// mostIdle is how many goroutines are kept when there is no work for them.
+const mostIdle = 64
+
+// workers bounds the packets in work, and knows when the last is done. Their
+// goroutines are used again, because a new one for each packet grows its stack
+// each time.
 type workers struct {
 	slots chan struct{}
+	jobs  chan func() // received from by the idle
+	idle  atomic.Int32
 	group sync.WaitGroup
+}
+
+func newWorkers(most int) *workers {
+	return &workers{slots: make(chan struct{}, most), jobs: make(chan func())}
 }
 
 // try starts f unless too many are at work.
@@ -89,11 +101,32 @@ func (w *workers) try(f func()) bool {
 	default:
 		return false
 	}
-	w.group.Go(func() {
-		defer func() { <-w.slots }()
-		f()
-	})
+	select {
+	case w.jobs <- f:
+	default:
+		w.group.Go(func() { w.work(f) })
+	}
 	return true
+}
+
+// work does f and what comes after it, until there are enough others to do it.
+func (w *workers) work(f func()) {
+	for ok := true; ok; {
+		f()
+		<-w.slots
+		if w.idle.Add(1) > mostIdle {
+			w.idle.Add(-1)
+			return
+		}
+		f, ok = <-w.jobs
+		w.idle.Add(-1)
+	}
+}
+
+// wait returns when all work is done. Nothing may be tried any more.
+func (w *workers) wait() {
+	close(w.jobs)
+	w.group.Wait()
 }
 
 // serve reads from every port until ctx ends or other sockets are wanted.
@@ -107,7 +140,7 @@ func (s *Server) serve(ctx context.Context, all *ports) {
 		}
 	})
 	defer stop()
-	work := &workers{slots: make(chan struct{}, mostInWork)}
+	work := newWorkers(mostInWork)
 	var readers sync.WaitGroup
 	for _, p := range all.udp {
 		readers.Go(func() { s.readAll(ctx, p, work) })
@@ -117,32 +150,37 @@ func (s *Server) serve(ctx context.Context, all *ports) {
 		s.followInterfaces(ctx, all)
 	})
 	readers.Wait()
-	work.group.Wait()
+	work.wait()
 }
 
-// buffers are for packets in work; one byte more than fits tells what is too long.
-var buffers = sync.Pool{New: func() any { return new([maxPacket + 1]byte) }}
+// memory is for a packet in work; one byte more than fits tells what is too long.
+type memory struct {
+	packet [maxPacket + 1]byte
+	scratch
+}
 
-// readAll hands every packet of a port to a goroutine of its own. Beyond the
-// bound packets are dropped, and clients ask again.
+var memories = sync.Pool{New: func() any { return new(memory) }}
+
+// readAll hands every packet of a port to a worker. Beyond the bound packets are
+// dropped, and clients ask again.
 func (s *Server) readAll(ctx context.Context, p *port, work *workers) {
 	oob := ipv4.NewControlMessage(ipv4.FlagDst)
 	// Packets in work are finished after ctx ended.
 	working := context.WithoutCancel(ctx)
 	for ctx.Err() == nil {
-		buf := buffers.Get().(*[maxPacket + 1]byte)
-		received, err := p.read(buf[:], oob)
+		mem := memories.Get().(*memory)
+		received, err := p.read(mem.packet[:], oob)
 		if err != nil {
-			buffers.Put(buf)
+			memories.Put(mem)
 			s.readFailed(ctx, p, err)
 			continue
 		}
 		started := work.try(func() {
-			defer buffers.Put(buf)
-			s.answer(working, p, received)
+			defer memories.Put(mem)
+			s.answer(working, p, received, &mem.scratch)
 		})
 		if !started {
-			buffers.Put(buf)
+			memories.Put(mem)
 			s.dropped(ctx)
 		}
 	}
@@ -164,8 +202,8 @@ func (s *Server) readFailed(ctx context.Context, p *port, err error) {
 	pause(ctx, time.Second)
 }
 
-func (s *Server) answer(ctx context.Context, p *port, received Packet) {
-	reply, ok := s.Handle(ctx, received)
+func (s *Server) answer(ctx context.Context, p *port, received Packet, mem *scratch) {
+	reply, ok := s.handle(ctx, received, mem)
 	if !ok {
 		return
 	}

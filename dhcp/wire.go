@@ -3,6 +3,7 @@ package dhcp
 import (
 	"encoding/binary"
 	"net/netip"
+	"slices"
 	"time"
 )
 
@@ -43,8 +44,8 @@ type writer struct {
 	limit int // in bytes, for all but the end mark
 }
 
-func newWriter(limit int) *writer {
-	w := &writer{b: make([]byte, headerLen, headerLen+minPacket), limit: limit}
+func newWriter(mem []byte, limit int) *writer {
+	w := &writer{b: append(slices.Grow(mem[:0], headerLen+minPacket), make([]byte, headerLen)...), limit: limit}
 	copy(w.b[offsetCookie:], magicCookie)
 	return w
 }

@@ -9,7 +9,7 @@
 {
   lib,
   buildGoModule,
-  vendorHash ? "sha256-ZYICSMAyqDGiU6V1Y5pcYuUQJLLLtIjk9XgPrACwIbQ=",
+  vendorHash ? "sha256-D6FoYVl5YOKv9eYa9ZLW3KJCVG0wP6ohCzTRaNVNa80=",
 }:
 
 let

@@ -99,6 +99,7 @@ func (f *findings) checkAll(cfg *config.Config) {
 	f.checkProfiles(cfg)
 	f.checkDefaults(cfg)
 	f.checkImages(cfg)
+	f.checkCache(cfg)
 	f.checkInterfaces(cfg)
 	f.checkPorts(cfg)
 	f.checkDHCPPorts(cfg)

@@ -88,27 +88,31 @@ func inSubnet(cfg *config.Config, addrs []netip.Prefix) bool {
 	return false
 }
 
+// checkStateDir looks for what only leases can't do without: what machines
+// report is kept in memory otherwise.
 func (f *findings) checkStateDir(cfg *config.Config) {
-	if cfg.DHCP.Mode != config.ModeServer {
+	complain := f.warn
+	switch {
+	case cfg.DHCP.Mode == config.ModeServer:
+		complain = f.fail
+	case cfg.HTTP.Listen == "":
 		return
 	}
 	dir := cfg.Server.StateDir
+	good := dir
 	info, err := os.Stat(dir)
 	switch {
 	case errors.Is(err, os.ErrNotExist):
-		f.checkWritable(nearest(dir), dir+" will be made")
+		good, dir = dir+" will be made", nearest(dir)
 	case err != nil:
-		f.fail("state_dir", "%v", err)
+		complain("state_dir", "%v", err)
+		return
 	case !info.IsDir():
-		f.fail("state_dir", "%s is no directory; leases are kept in one", dir)
-	default:
-		f.checkWritable(dir, dir)
+		complain("state_dir", "%s is no directory; leases and machines' reports are kept in one", dir)
+		return
 	}
-}
-
-func (f *findings) checkWritable(dir, good string) {
 	if err := unix.Access(dir, unix.W_OK|unix.X_OK); err != nil {
-		f.fail("state_dir", "%s: %v; this user must be able to write there, or [server] state_dir must name another directory", dir, err)
+		complain("state_dir", "%s: %v; this user must be able to write there, or [server] state_dir must name another directory", dir, err)
 		return
 	}
 	f.ok("state_dir", "%s", good)

@@ -45,7 +45,8 @@ type invocation struct {
 
 func commands() []command {
 	return []command{
-		serveCommand, checkCommand, scriptCommand, generationsCommand, keyCommand, completionCommand, versionCommand,
+		serveCommand, checkCommand, scriptCommand, generationsCommand, machinesCommand, approveCommand, keyCommand,
+		completionCommand, versionCommand,
 	}
 }
 

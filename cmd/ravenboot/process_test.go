@@ -134,8 +134,17 @@ func mustFreePort(t *testing.T) int {
 
 // localServices is a configuration on loopback addresses, with DHCP off.
 func localServices(http, admin, tftp int) string {
-	return fmt.Sprintf("[dhcp]\nmode = \"off\"\n[http]\nlisten = \"127.0.0.1:%d\"\n[admin]\nlisten = \"127.0.0.1:%d\"\n[tftp]\nlisten = \"127.0.0.1:%d\"\n",
-		http, admin, tftp)
+	return fmt.Sprintf(`[server]
+state_dir = "state"
+[dhcp]
+mode = "off"
+[http]
+listen = "127.0.0.1:%d"
+[admin]
+listen = "127.0.0.1:%d"
+[tftp]
+listen = "127.0.0.1:%d"
+`, http, admin, tftp)
 }
 
 // fetch gets a page.

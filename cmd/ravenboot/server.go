@@ -16,9 +16,11 @@ import (
 	"ravenboot/internal/boot"
 	"ravenboot/internal/config"
 	"ravenboot/internal/generation"
+	"ravenboot/internal/machines"
 	"ravenboot/internal/metrics"
 	"ravenboot/internal/nixcache"
 	"ravenboot/internal/state"
+	"ravenboot/internal/ticket"
 	"ravenboot/internal/web"
 )
 
@@ -34,10 +36,12 @@ type server struct {
 	loaders *assets.Loaders
 	decider *boot.Decider
 	scripts *web.Scripts
+	tickets *ticket.Key // nil unless HTTP is on
 	dhcp    *dhcp.Server
-	cache   *nixcache.Cache // nil unless [cache] enabled
-	state   *state.State    // nil but in mode server
-	pool    *lease.Pool     // likewise
+	cache   *nixcache.Cache    // nil unless [cache] enabled
+	state   *state.State       // nil where it can't be had, and nothing needs it
+	pool    *lease.Pool        // nil but in mode server
+	known   *machines.Machines // nil unless HTTP is on
 	sockets sockets
 }
 
@@ -58,14 +62,15 @@ func newServer(cfg *config.Config, log *slog.Logger) (*server, error) {
 	}
 	s.loaders = assets.FindLoaders(cfg.Loaders.Dirs)
 	s.decider = boot.New(cfg.Boot, s.catalog, s.loaders)
-	s.scripts = web.NewScripts(s.decider, web.ScriptsConfig{
-		Address: cfg.Server.Address, HTTPPort: s.httpPort(), Observe: s.metrics.Script,
-	}, log)
 	if cfg.DHCP.Mode == config.ModeServer {
 		if err := s.openLeases(); err != nil {
 			return nil, err
 		}
 	}
+	if s.servesHTTP() {
+		s.openReports()
+	}
+	s.scripts = web.NewScripts(s.decider, s.scriptsConfig(), log)
 	var addresses dhcp.Addresses
 	if s.pool != nil {
 		addresses = s.pool
@@ -88,6 +93,16 @@ func (s *server) openLeases() error {
 	s.metrics.Leases(s.leaseCounts)
 	return nil
 }
+
+func (s *server) scriptsConfig() web.ScriptsConfig {
+	c := web.ScriptsConfig{Address: s.config.Server.Address, HTTPPort: s.httpPort(), Observe: s.metrics.Script}
+	if s.tickets != nil {
+		c.Ticket = minter(s.tickets)
+	}
+	return c
+}
+
+func (s *server) servesHTTP() bool { return s.config.HTTP.Listen != "" || s.sockets.http != nil }
 
 func (s *server) leaseCounts() []metrics.LeaseCount {
 	var counts []metrics.LeaseCount
@@ -124,9 +139,9 @@ func (s *server) startTasks() error {
 	}
 	if cfg.Admin.Listen != "" || s.sockets.admin != nil {
 		tasks = append(tasks, web.NewServer("admin", cfg.Admin.Listen, s.sockets.admin,
-			web.NewAdminHandler(s.metrics.Handler(), s.healthy), s.log))
+			s.adminHandler(), s.log))
 	}
-	if cfg.HTTP.Listen != "" || s.sockets.http != nil {
+	if s.servesHTTP() {
 		tasks = append(tasks, web.NewServer("http", cfg.HTTP.Listen, s.sockets.http, s.bootHandler(), s.log))
 	}
 	if cfg.TFTP.Listen != "" || s.sockets.tftp != nil {
@@ -186,11 +201,19 @@ func (s *server) tftpConfig() assets.TFTPConfig {
 }
 
 func (s *server) cacheConfig() nixcache.Config {
-	c := s.config.Cache
-	return nixcache.Config{
-		StoreDir: c.Store, StateDir: s.config.Server.StateDir, Compression: c.Compression,
-		KeyName: c.KeyName, MaxTransfers: c.MaxTransfers, Observe: s.metrics.Transfer,
+	c := cacheSource(s.config)
+	c.StateDir, c.KeyName = s.config.Server.StateDir, s.config.Cache.KeyName
+	c.MaxTransfers, c.Observe = s.config.Cache.MaxTransfers, s.metrics.Transfer
+	return c
+}
+
+// cacheSource is where the cache has its systems from.
+func cacheSource(cfg *config.Config) nixcache.Config {
+	c := nixcache.Config{StoreDir: cfg.Cache.Store, Dir: cfg.Cache.Dir, Compression: cfg.Cache.Compression}
+	if cfg.Cache.Upstream != "" {
+		c.Upstream = &nixcache.Upstream{URL: cfg.Cache.Upstream, PublicKeys: cfg.Cache.PublicKeys, Keep: cfg.Cache.Keep}
 	}
+	return c
 }
 
 // reservedOf lists the addresses that are never handed out to others: those of
@@ -249,9 +272,20 @@ func (s *server) bootHandler() http.Handler {
 	files := assets.NewFiles(s.loaders, s.catalog, s.decider, assets.FilesConfig{
 		MaxTransfers: s.config.HTTP.MaxTransfers, Scripts: s.scripts, Observe: s.metrics.Transfer,
 	}, s.log)
-	var cache http.Handler
+	side := web.BootSide{Scripts: s.scripts, Files: files, Healthy: s.healthy}
 	if s.cache != nil {
-		cache = s.cache
+		side.Cache = s.cache
 	}
-	return web.NewBootHandler(s.scripts, files, cache, s.healthy)
+	if s.known != nil {
+		side.Reports = web.NewReports(s.tickets, s.known, s.metrics.Report, s.log)
+	}
+	return web.NewBootHandler(side)
+}
+
+func (s *server) adminHandler() http.Handler {
+	side := web.AdminSide{Metrics: s.metrics.Handler(), Healthy: s.healthy}
+	if s.known != nil {
+		side.Machines = web.NewMachinesAPI(s.known, s.decider, s.log)
+	}
+	return web.NewAdminHandler(side)
 }

@@ -66,7 +66,7 @@ func TestNotify(t *testing.T) {
 // TestSocketsFromSystemd: with every service turned off in the configuration,
 // those serve whose socket is handed over, and machines are told of its port.
 func TestSocketsFromSystemd(t *testing.T) {
-	dir := serveDir(t, "[dhcp]\nmode = \"off\"\n[http]\nlisten = \"\"\n[admin]\nlisten = \"\"\n[tftp]\nlisten = \"\"\n")
+	dir := serveDir(t, "[server]\nstate_dir = \"state\"\n[dhcp]\nmode = \"off\"\n[http]\nlisten = \"\"\n[admin]\nlisten = \"\"\n[tftp]\nlisten = \"\"\n")
 	http, httpFile := listenTCP(t)
 	admin, adminFile := listenTCP(t)
 	tftpAddr, tftpFile := listenUDP(t)

@@ -12,7 +12,12 @@ const (
 	probeWait = 300 * time.Millisecond
 	// Echoes that machines wait for: at once, and in a second.
 	calmBurst, calmRate = 16, 16
-	unprobedWarnEvery   = time.Minute
+	// stormShare is what a machine counts that came when there were too many to
+	// wait, beside one that waits. So a storm of 16*8 = 128 a second, which the
+	// survey can't keep up with either, lets none of its machines wait: so few
+	// echoes would find next to nothing, and each holds a machine up.
+	stormShare        = 1. / 8
+	unprobedWarnEvery = time.Minute
 )
 
 // Offer picks an address for a DISCOVER and holds it for a short time. Fixed
@@ -146,7 +151,8 @@ func (p *Pool) canHaveFixed(b *block, mac machine.MAC, fixed netip.Addr, now tim
 	return false
 }
 
-// bucket counts echoes that machines may wait for.
+// bucket counts echoes that machines may wait for, and is full while more come
+// than can.
 type bucket struct {
 	used float64
 	last time.Time
@@ -156,6 +162,7 @@ func (c *bucket) take(now time.Time) bool {
 	c.used = max(0, c.used-now.Sub(c.last).Seconds()*calmRate)
 	c.last = now
 	if c.used > calmBurst-1 {
+		c.used = min(c.used+stormShare, calmBurst)
 		return false
 	}
 	c.used++

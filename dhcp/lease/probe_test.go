@@ -91,6 +91,33 @@ func TestStorm(t *testing.T) {
 	b.logs("offered unprobed")
 }
 
+// TestCalm counts the machines that wait for an echo of their own when others
+// come all the time, a while after the first.
+func TestCalm(t *testing.T) {
+	const seconds = 20
+	for _, c := range []struct{ perSecond, least, most int }{
+		{10, 10, 10},
+		{20, 15, 16},
+		{64, 8, 10},
+		{129, 0, 0},
+		{10000, 0, 0},
+	} {
+		now, calm, waited := time.Unix(1e9, 0), bucket{}, 0
+		for i := range c.perSecond * seconds {
+			now = now.Add(time.Second / time.Duration(c.perSecond))
+			if calm.take(now) && i >= c.perSecond*seconds/2 {
+				waited++
+			}
+		}
+		if n := waited / (seconds / 2); n < c.least || n > c.most {
+			t.Errorf("%d a second: %d wait in a second, want %d to %d", c.perSecond, n, c.least, c.most)
+		}
+		if now = now.Add(time.Second); !calm.take(now) {
+			t.Errorf("%d a second: the first machine after the storm does not wait", c.perSecond)
+		}
+	}
+}
+
 // surveyAll runs the survey until n addresses are surveyed.
 func surveyAll(b *bench, n int) {
 	b.t.Helper()

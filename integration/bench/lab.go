@@ -43,7 +43,7 @@ keep = 0
 	return write(dir, "ravenboot.toml", text)
 }
 
-const off = "[dhcp]\nmode = \"off\"\n[tftp]\nlisten = \"\"\n"
+const off = "[server]\nstate_dir = \"state\"\n[dhcp]\nmode = \"off\"\n[tftp]\nlisten = \"\"\n"
 
 func mac(i int) string { return fmt.Sprintf("02:00:00:00:%02x:%02x", i>>8, i&0xff) }
 

@@ -65,7 +65,7 @@ func benchTFTP(b *bench) error {
 	}
 	all, err := b.inTurn([]subject{
 		server("ravenboot", func() (*process, error) {
-			config, err := b.lab(1, 80, fmt.Sprintf("[dhcp]\nmode = \"off\"\n[tftp]\nlisten = \"127.0.0.1:69\"\n[loaders]\ndirs = [%q]\n", dir))
+			config, err := b.lab(1, 80, fmt.Sprintf("[server]\nstate_dir = \"state\"\n[dhcp]\nmode = \"off\"\n[tftp]\nlisten = \"127.0.0.1:69\"\n[loaders]\ndirs = [%q]\n", dir))
 			if err != nil {
 				return nil, err
 			}

@@ -1,6 +1,7 @@
 package lab
 
 import (
+	"errors"
 	"fmt"
 	"net/http"
 	"os"
@@ -35,10 +36,10 @@ var binary = sync.OnceValues(func() (string, error) {
 	return path, nil
 })
 
-var built struct{ dir string }
+var built struct{ dir, client string }
 
 // RemoveBinary deletes what the tests have built, after the last of them.
-func RemoveBinary() error { return os.RemoveAll(built.dir) }
+func RemoveBinary() error { return errors.Join(os.RemoveAll(built.dir), os.RemoveAll(built.client)) }
 
 // Server is a running ravenboot.
 type Server struct {
@@ -47,17 +48,41 @@ type Server struct {
 	starts int
 }
 
+// StateDir is where the lab's server keeps its state. A test can put something
+// there before the server starts.
+func (l *Lab) StateDir() string {
+	l.t.Helper()
+	dir := filepath.Join(l.dir, "state")
+	l.check(os.MkdirAll(dir, 0o700))
+	return dir
+}
+
 // Serve starts `ravenboot serve` in the server's namespace and waits until it
 // is ready. The configuration is TOML without the keys state_dir and
 // interface, which every test has alike.
 func (l *Lab) Serve(config string) *Server {
 	l.t.Helper()
 	s := &Server{config: filepath.Join(l.dir, "ravenboot.toml")}
-	head := fmt.Sprintf("[server]\ninterface = %q\nstate_dir = %q\n\n", Segment, filepath.Join(l.dir, "state"))
+	head := fmt.Sprintf("[server]\ninterface = %q\nstate_dir = %q\n\n", Segment, l.StateDir())
 	l.check(os.WriteFile(s.config, []byte(head+config), 0o644))
 	l.keep("ravenboot.toml", []byte(head+config))
 	l.start(s)
 	return s
+}
+
+// RunRavenboot runs a command with a server's configuration, in its namespace.
+func (l *Lab) RunRavenboot(s *Server, command string, argv ...string) {
+	l.t.Helper()
+	path, err := binary()
+	l.check(err)
+	var out []byte
+	l.check(l.Do(func() error {
+		out, err = exec.Command(path, append([]string{command, "-config", s.config}, argv...)...).CombinedOutput()
+		return nil
+	}))
+	if err != nil {
+		l.t.Fatalf("ravenboot %s: %v\n%s", command, err, out)
+	}
 }
 
 // Restart starts a server again after Stop or Kill, with the state that it

@@ -27,19 +27,3 @@ var loaderNames = map[machine.Firmware]map[machine.Arch][]string{
 func LoaderNames(f machine.Firmware, a machine.Arch) []string {
 	return loaderNames[f][a]
 }
-
-// ClientOfLoader is the firmware and architecture that a loader is made for,
-// by its name. ok is false for a file that is no loader of ours; a host may
-// still name such a file.
-func ClientOfLoader(name string) (f machine.Firmware, a machine.Arch, ok bool) {
-	for firmware, byArch := range loaderNames {
-		for arch, names := range byArch {
-			for _, known := range names {
-				if known == name && arch != machine.I386 || known == name && firmware == machine.EFI {
-					return firmware, arch, true
-				}
-			}
-		}
-	}
-	return machine.FirmwareUnknown, machine.ArchUnknown, false
-}

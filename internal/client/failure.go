@@ -72,7 +72,9 @@ func (s *Step) Insist(ctx context.Context, do func(context.Context) error) error
 			}
 			return err
 		}
-		s.wait(ctx, pause)
+		if s.wait(ctx, pause); ctx.Err() != nil {
+			return err // to begin once more would only be stopped half-way
+		}
 		pause = min(pause*2, lastPause)
 	}
 }
@@ -85,7 +87,8 @@ func (s *Step) next(round int, pause time.Duration) string {
 	case s.OnFailure == Reboot && round == rebootRounds:
 		return fmt.Sprintf("restarting the machine in %v (ravenboot.on_failure=reboot)", rebootPause)
 	case s.OnFailure == Reboot:
-		return fmt.Sprintf("trying again in %v, %d times more before a restart", pause, rebootRounds-round)
+		return fmt.Sprintf("trying again in %v, restarting the machine after %d more failures (ravenboot.on_failure=reboot)",
+			pause, rebootRounds-round)
 	}
 	return fmt.Sprintf("trying again in %v", pause)
 }

@@ -41,46 +41,63 @@ func parseSettings(line string) Settings {
 		"init": &s.Init, "ravenboot.url": &s.URL, "ravenboot.machine": &s.Machine, "ravenboot.ticket": &s.Ticket,
 		"ravenboot.on_failure": &s.OnFailure, "ravenboot.on_mismatch": &s.OnMismatch, "ravenboot.engine": &s.Engine,
 	}
-	for _, argument := range splitArguments(line) {
-		name, value, _ := strings.Cut(argument, "=")
-		if name == "--" {
+	for line = skipSpace(line); line != ""; line = skipSpace(line) {
+		var a argument
+		a, line = nextArgument(line)
+		if a.name == "--" && !a.hasValue {
 			break // what follows is for init
 		}
+		// Linux takes both for the same (kernel/params.c, parameq).
+		name := strings.ReplaceAll(a.name, "-", "_")
 		if name == "ravenboot.public_key" {
-			s.PublicKeys = append(s.PublicKeys, value)
+			s.PublicKeys = append(s.PublicKeys, a.value)
 		} else if setting := names[name]; setting != nil {
-			*setting = value
+			*setting = a.value
 		}
 	}
-	s.URL = strings.TrimSuffix(s.URL, "/")
+	s.URL = strings.TrimRight(s.URL, "/")
 	return s
 }
 
-// splitArguments takes a command line apart as Linux does (lib/cmdline.c,
-// next_arg): white space within double quotes doesn't separate, and the quotes
-// around an argument or its value are not part of it.
-func splitArguments(line string) []string {
-	var all []string
-	var word strings.Builder
-	quoted, begun := false, false
-	flush := func() {
-		if begun {
-			all = append(all, word.String())
+const space = " \t\n\v\f\r"
+
+func skipSpace(line string) string { return strings.TrimLeft(line, space) }
+
+// argument is one of a command line's.
+type argument struct {
+	name, value string
+	hasValue    bool
+}
+
+// nextArgument takes the first argument off a command line, which doesn't begin
+// with space, as Linux does (lib/cmdline.c, next_arg): space within double
+// quotes doesn't separate. The quotes around an argument or around its value
+// are not part of it; others are.
+func nextArgument(line string) (a argument, rest string) {
+	line, quoted := strings.CutPrefix(line, `"`)
+	end, equals := 0, 0
+	for inside := quoted; end < len(line) && (inside || !strings.ContainsRune(space, rune(line[end]))); end++ {
+		switch line[end] {
+		case '"':
+			inside = !inside
+		case '=':
+			if equals == 0 {
+				equals = end
+			}
 		}
-		word.Reset()
-		begun = false
 	}
-	for _, c := range line {
-		switch {
-		case c == '"':
-			quoted, begun = !quoted, true
-		case !quoted && strings.ContainsRune(" \t\n\v\f\r", c):
-			flush()
-		default:
-			word.WriteRune(c)
-			begun = true
+	text, rest := line[:end], line[end:]
+	if equals == 0 { // a name is never empty
+		if quoted {
+			text = strings.TrimSuffix(text, `"`)
 		}
+		return argument{name: text}, rest
 	}
-	flush()
-	return all
+	a = argument{text[:equals], text[equals+1:], true}
+	value, valueQuoted := strings.CutPrefix(a.value, `"`)
+	if quoted || valueQuoted {
+		value = strings.TrimSuffix(value, `"`)
+	}
+	a.value = value
+	return a, rest
 }

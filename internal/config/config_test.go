@@ -73,7 +73,7 @@ func TestParseWhole(t *testing.T) {
 		}},
 		TFTP:    TFTP{Listen: "192.0.2.10:6969", BlockSize: 1024, SinglePort: true, MaxTransfers: 10, ScriptForLoader: ScriptNever},
 		HTTP:    HTTP{Listen: ":8080", MaxTransfers: 20},
-		Cache:   Cache{Enabled: true, Compression: CompressionZstd, Store: "/srv/nix/store", KeyName: "lab.example.org-1", MaxTransfers: 8},
+		Cache:   Cache{Enabled: true, Compression: CompressionZstd, Store: "/srv/nix/store", Keep: 20 << 30, KeyName: "lab.example.org-1", MaxTransfers: 8},
 		Loaders: Loaders{Dirs: []string{"/usr/lib/ipxe", "/etc/ravenboot/loaders"}},
 		Boot: boot.Policy{
 			Menu: boot.Menu{Title: "Lab", Timeout: -1, Rounds: 3},
@@ -216,6 +216,16 @@ func write(t *testing.T, file, text string) {
 	t.Helper()
 	if err := os.WriteFile(file, []byte(text), 0o644); err != nil {
 		t.Fatal(err)
+	}
+}
+
+func TestCacheUpstream(t *testing.T) {
+	const key = "cache.lab-1:VGhpcyBpcyBubyBrZXksIG9ubHkgYW4gZXhhbXBsZSE="
+	c := mustParse(t, "[cache]\nupstream = \"https://cache.lab/nix/\"\npublic_keys = \""+key+"\"\nkeep = \"500M\"\n[menu]\n").Cache
+	want := defaultCache
+	want.Upstream, want.PublicKeys, want.Keep = "https://cache.lab/nix", []string{key}, 500<<20
+	if diff := cmp.Diff(want, c); diff != "" {
+		t.Error(diff)
 	}
 }
 

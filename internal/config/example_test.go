@@ -18,6 +18,7 @@ const exampleFile = "../../config.example.toml"
 // them: there is no default, or it depends on other keys.
 var noDefault = []string{
 	"[server] interface", "[server] interfaces", "[server] address",
+	"[cache] dir", "[cache] upstream", "[cache] public_keys",
 	"[[dhcp.subnet]] network", "[[dhcp.subnet]] range", "[[dhcp.subnet]] router", "[[dhcp.subnet]] dns",
 	"[[dhcp.subnet]] domain", "[[dhcp.subnet]] t1", "[[dhcp.subnet]] t2",
 	"[[profile]] name", "[[profile]] path",
@@ -74,8 +75,9 @@ func TestEveryKeyIsDocumented(t *testing.T) {
 			shown[key] = value
 		}
 	}
-	if strings.Contains(readExample(t), "\ninterface = ") {
-		shown["[server] interface"] = `"eth0"`
+	for _, m := range instead.FindAllStringSubmatch(readExample(t), -1) {
+		key := insteadOf[m[1]]
+		shown[key] = m[2]
 	}
 	docs := documented(t)
 	for _, key := range knownKeys() {
@@ -154,11 +156,20 @@ func readExample(t *testing.T) string {
 	return string(data)
 }
 
-// exampleLines is the example with every key in force but interface, which
-// can't stand beside interfaces.
+// insteadOf are the keys of the example that can't stand beside others of it.
+var insteadOf = map[string]string{
+	"interface": "[server] interface",
+	"dir":       "[cache] dir", "upstream": "[cache] upstream", "public_keys": "[cache] public_keys", `keep`: "[cache] keep",
+}
+
+// A size, unlike the number of generations that a profile keeps, is in quotes.
+var instead = regexp.MustCompile(`(?m)^#?(interface|dir|upstream|public_keys|keep) = (["\[].*)$`)
+
+// exampleLines is the example with every key in force but those that stand
+// instead of others.
 func exampleLines(t *testing.T) []string {
 	lines := strings.Split(regexp.MustCompile(`(?m)^#([a-z\[])`).ReplaceAllString(readExample(t), "$1"), "\n")
-	return slices.DeleteFunc(lines, func(line string) bool { return strings.HasPrefix(line, "interface = ") })
+	return slices.DeleteFunc(lines, instead.MatchString)
 }
 
 var (

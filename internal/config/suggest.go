@@ -43,7 +43,8 @@ func distance(a, b string) int {
 	return row[len(b)]
 }
 
-// homeOf is the table that a misplaced key belongs in, if only one has it.
+// homeOf is the table that a misplaced key belongs in, or two of them; more are
+// no advice.
 func homeOf(key string) (string, bool) {
 	var homes []string
 	walkTables(reflect.TypeFor[raw](), "", func(head string, keys []string) {
@@ -51,10 +52,11 @@ func homeOf(key string) (string, bool) {
 			homes = append(homes, head)
 		}
 	})
-	if len(homes) != 1 {
+	if len(homes) < 1 || len(homes) > 2 {
 		return "", false
 	}
-	return homes[0], true
+	slices.Sort(homes)
+	return strings.Join(homes, " or "), true
 }
 
 // walkTables calls visit for each table of the file, with its head as it is

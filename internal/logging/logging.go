@@ -5,11 +5,12 @@
 package logging
 
 import (
-	"fmt"
+	"context"
 	"io"
 	"log/slog"
 	"os"
 	"sync"
+	"time"
 
 	"golang.org/x/term"
 )
@@ -36,13 +37,16 @@ func isTerminal(w io.Writer) bool {
 	return ok && term.IsTerminal(int(f.Fd()))
 }
 
-// ParseLevel reads debug, info, warn or error.
-func ParseLevel(s string) (slog.Level, error) {
-	var level slog.Level
-	if err := level.UnmarshalText([]byte(s)); err != nil {
-		return level, fmt.Errorf("%q is no log level; known are debug, info, warn and error", s)
+// Line logs as log.LogAttrs does, for lines that come by the thousand: slog finds
+// out where in the source each line was logged, though nothing here says so.
+func Line(ctx context.Context, log *slog.Logger, level slog.Level, text string, attrs ...slog.Attr) {
+	if !log.Enabled(ctx, level) {
+		return
 	}
-	return level, nil
+	record := slog.NewRecord(time.Now(), level, text, 0)
+	record.AddAttrs(attrs...)
+	// A log that can't be written can't be reported either.
+	_ = log.Handler().Handle(ctx, record)
 }
 
 // Writer passes on what is written to it from a goroutine of its own. A line

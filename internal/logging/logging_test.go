@@ -74,9 +74,6 @@ func TestLevel(t *testing.T) {
 	if got := strings.Count(out.String(), "\n"); got != 1 || !strings.Contains(out.String(), "loud") {
 		t.Errorf("logged %q", out.String())
 	}
-	if _, err := ParseLevel("chatty"); err == nil {
-		t.Error("no error for an unknown level")
-	}
 }
 
 func BenchmarkLine(b *testing.B) {
@@ -91,3 +88,31 @@ func BenchmarkLine(b *testing.B) {
 type nullWriter struct{}
 
 func (nullWriter) Write(p []byte) (int, error) { return len(p), nil }
+
+// TestLine has the same lines from Line and from slog, in both forms.
+func TestLine(t *testing.T) {
+	for _, format := range []string{"text", "json"} {
+		var out bytes.Buffer
+		log, w := New(&out, Config{Format: format, Level: slog.LevelInfo})
+		log = log.With("lab", "a")
+		attrs := []slog.Attr{slog.Int("1", 1), slog.Int("2", 2), slog.Int("3", 3), slog.Int("4", 4), slog.Int("5", 5),
+			slog.String("6", "more than a record holds by itself"), {}}
+		for level := slog.LevelDebug; level <= slog.LevelError; level += 4 {
+			log.LogAttrs(t.Context(), level, "step", attrs...)
+			Line(t.Context(), log, level, "step", attrs...)
+		}
+		if err := w.Close(); err != nil {
+			t.Fatal(err)
+		}
+		lines := strings.Split(strings.TrimSpace(out.String()), "\n")
+		if len(lines) != 2*3 {
+			t.Fatalf("%s: %d lines, want two for each level but debug:\n%s", format, len(lines), out.String())
+		}
+		for i := 0; i < len(lines); i += 2 {
+			_, want, _ := strings.Cut(strings.ToLower(lines[i]), "level")
+			if _, got, _ := strings.Cut(strings.ToLower(lines[i+1]), "level"); got != want || got == "" {
+				t.Errorf("%s: %q, want %q", format, got, want)
+			}
+		}
+	}
+}

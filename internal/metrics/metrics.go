@@ -18,6 +18,7 @@ type Metrics struct {
 	transfers *prometheus.CounterVec
 	bytes     *prometheus.CounterVec
 	scripts   *prometheus.CounterVec
+	reports   *prometheus.CounterVec
 	reloads   *prometheus.CounterVec
 }
 
@@ -33,6 +34,8 @@ func New(version string) *Metrics {
 			"Bytes sent in downloads, by protocol and kind of file.", "protocol", "kind"),
 		scripts: counter("scripts_total",
 			"Boot scripts asked for, by kind and result.", "kind", "result"),
+		reports: counter("reports_total",
+			"Reports of machines about themselves, by step and outcome.", "step", "outcome"),
 		reloads: counter("config_reloads_total",
 			"Configuration files read after the start, by result.", "result"),
 	}
@@ -40,7 +43,7 @@ func New(version string) *Metrics {
 		Namespace: "ravenboot", Name: "build_info", Help: "1, with the version that runs.",
 	}, []string{"version"})
 	build.WithLabelValues(version).Set(1)
-	m.registry.MustRegister(m.dhcp, m.transfers, m.bytes, m.scripts, m.reloads, build,
+	m.registry.MustRegister(m.dhcp, m.transfers, m.bytes, m.scripts, m.reports, m.reloads, build,
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	return m
 }
@@ -60,6 +63,10 @@ func (m *Metrics) Transfer(protocol, kind, result string, bytes int64) {
 
 // Script counts a script that was asked for.
 func (m *Metrics) Script(kind, result string) { m.scripts.WithLabelValues(kind, result).Inc() }
+
+// Report counts a report of a machine about itself. Its step is one of a few:
+// machines choose the word.
+func (m *Metrics) Report(step, outcome string) { m.reports.WithLabelValues(step, outcome).Inc() }
 
 // Reload counts a configuration file that was read after the start.
 func (m *Metrics) Reload(ok bool) {

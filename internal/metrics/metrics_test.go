@@ -12,6 +12,7 @@ func TestScrape(t *testing.T) {
 	m.DHCP("DISCOVER", "offer")
 	m.Transfer("tftp", "loader", "done", 1000)
 	m.Script("menu", "ok")
+	m.Report("layout", "refused")
 	m.Reload(true)
 	m.Reload(false)
 	m.Leases(func() []LeaseCount { return []LeaseCount{{"192.0.2.0/24", "free", 99}} })
@@ -22,6 +23,7 @@ func TestScrape(t *testing.T) {
 		`ravenboot_transfers_total{kind="loader",protocol="tftp",result="done"} 1`,
 		`ravenboot_transfer_bytes_total{kind="loader",protocol="tftp"} 1000`,
 		`ravenboot_scripts_total{kind="menu",result="ok"} 1`,
+		`ravenboot_reports_total{outcome="refused",step="layout"} 1`,
 		`ravenboot_config_reloads_total{result="applied"} 1`,
 		`ravenboot_config_reloads_total{result="refused"} 1`,
 		`ravenboot_leases{network="192.0.2.0/24",state="free"} 99`,

@@ -53,6 +53,9 @@ func NewReader(storeDir, base string, size int64) *Reader {
 	return &Reader{storeDir: storeDir, base: base, size: size, file: content{fd: -1}}
 }
 
+// Name is the path of the store object.
+func (r *Reader) Name() string { return r.storeDir + "/" + r.base }
+
 // Close closes what is open. The reader may still be read: it starts again.
 func (r *Reader) Close() error {
 	r.closeFile()

@@ -1,6 +1,7 @@
 package nixcache
 
 import (
+	"errors"
 	"fmt"
 	"log/slog"
 	"path/filepath"
@@ -23,10 +24,16 @@ type Offer interface {
 	Toplevels() []string
 }
 
-// Config says what a Cache is to be.
+// Config says what a Cache is to be. It serves from the store of this machine,
+// unless Dir or Upstream is given.
 type Config struct {
 	// StoreDir is the store's directory; "" takes /nix/store.
 	StoreDir string
+	// Dir is a binary cache that `nix copy --to file://DIR` has made. What it says
+	// is believed, and signed: whoever may write there decides what machines run.
+	Dir string
+	// Upstream is a cache that is passed on.
+	Upstream *Upstream
 	// StateDir is where the key and what is known of store paths are kept.
 	StateDir string
 	// Compression of the NARs that clients are sent to; "" takes none.
@@ -66,6 +73,8 @@ func (c *Config) complete() error {
 		return fmt.Errorf("the store %q is not an absolute path", c.StoreDir)
 	case c.Compression != CompressionNone && c.Compression != CompressionZstd:
 		return fmt.Errorf("compression %q is neither %q nor %q", c.Compression, CompressionNone, CompressionZstd)
+	case c.Dir != "" && c.Upstream != nil:
+		return errors.New("both a directory and an upstream are given")
 	case c.MaxTransfers < 0:
 		return fmt.Errorf("%d transfers at a time", c.MaxTransfers)
 	}
@@ -79,6 +88,7 @@ type Cache struct {
 	offer  Offer
 	log    *slog.Logger
 	store  store
+	source source
 	key    Key
 	off    bool // there is no nix-store
 
@@ -97,8 +107,8 @@ type view struct {
 }
 
 // New makes a Cache that serves nothing until it Runs. It makes the signing key
-// where there is none. Without nix-store on this machine the cache is off, and
-// answers everything with 404.
+// where there is none. Where it is to serve from the store of this machine, and
+// there is no nix-store, the cache is off, and answers everything with 404.
 func New(config Config, offer Offer, log *slog.Logger) (*Cache, error) {
 	if err := config.complete(); err != nil {
 		return nil, fmt.Errorf("cache: %w", err)
@@ -110,18 +120,36 @@ func New(config Config, offer Offer, log *slog.Logger) (*Cache, error) {
 		queueTime: defaultQueueTime, stretchTime: defaultStretchTime,
 	}
 	c.view.Store(&view{unknown: len(offer.Toplevels())})
-	tool, err := findTool(config.NixStore)
-	if err != nil {
-		c.off = true
-		log.Warn("cache", "step", "start", "outcome", "off", "reason", err,
-			"hint", "machines can't fetch systems from here; install Nix, put nix-store into the service's PATH, or turn the cache off")
-		return c, nil
-	}
-	c.store = store{dir: config.StoreDir, tool: tool, env: append([]string{"NIX_STORE_DIR=" + config.StoreDir}, config.NixEnv...)}
-	if c.key, err = OpenKey(config.StateDir, config.KeyName); err != nil {
+	if err := c.openSource(); err != nil {
 		return nil, err
 	}
 	return c, nil
+}
+
+func (c *Cache) openSource() (err error) {
+	if c.config.Dir == "" && c.config.Upstream == nil {
+		tool, err := findTool(c.config.NixStore)
+		if err != nil {
+			c.off = true
+			c.log.Warn("cache", "step", "start", "outcome", "off", "reason", err,
+				"hint", "machines can't fetch systems from here; install Nix, put nix-store into the service's PATH, or turn the cache off")
+			return nil
+		}
+		dir := c.config.StoreDir
+		c.store = store{dir: dir, tool: tool, env: append([]string{"NIX_STORE_DIR=" + dir}, c.config.NixEnv...)}
+	}
+	if c.key, err = OpenKey(c.config.StateDir, c.config.KeyName); err != nil {
+		return err
+	}
+	switch {
+	case c.config.Dir != "":
+		c.source = newReadyDir(c.config.Dir, c.key)
+	case c.config.Upstream != nil:
+		c.source, err = newUpstream(c)
+	default:
+		c.source = c.newStoreSource()
+	}
+	return err
 }
 
 // PublicKey is what machines must trust, as `trusted-public-keys` takes it; ""

@@ -8,14 +8,6 @@ import (
 	"sync"
 )
 
-// object is a store path that the cache can serve.
-type object struct {
-	facts
-	stamp stamp
-	// narinfo is made at the first request: signing takes as long as answering.
-	narinfo func() ([]byte, error)
-}
-
 // closures knows store paths, and so the closures that they make up. It is not
 // safe for concurrent use.
 type closures struct {

@@ -11,9 +11,8 @@ import (
 const priority = 30
 
 // ServeHTTP answers a request of which the cache's own prefix has been cut off:
-// /nix-cache-info, /HASH.narinfo, /nar/HASH-NARHASH.nar, and the same with .zst.
-// NARs are served in both forms, whatever the configuration says now: clients
-// keep narinfos for a month.
+// /nix-cache-info, /HASH.narinfo, /nar/HASH-CONTENTHASH.nar, and the same with
+// the end that tells the compression.
 func (c *Cache) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	named, err := parseResource(r.URL.Path)
 	t := c.newTransfer(w, r, string(named.kind))
@@ -25,7 +24,7 @@ func (c *Cache) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Allow", "GET, HEAD")
 		t.fail(http.StatusMethodNotAllowed, "only GET and HEAD")
 	case named.kind == kindCacheInfo:
-		t.text("text/x-nix-cache-info", c.cacheInfo())
+		c.serveCacheInfo(t)
 	default:
 		c.serveObject(t, named)
 	}
@@ -35,20 +34,27 @@ func (c *Cache) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-func (c *Cache) cacheInfo() []byte {
-	return fmt.Appendf(nil, "StoreDir: %s\nWantMassQuery: 1\nPriority: %d\n", c.store.dir, priority)
+func (c *Cache) serveCacheInfo(t *transfer) {
+	dir := c.source.storeDir()
+	if dir == "" {
+		c.noteMissing(t, c.view.Load().unknown)
+		t.w.Header().Set("Retry-After", "2")
+		t.fail(http.StatusServiceUnavailable, "the cache that is served here can't be read (yet)")
+		return
+	}
+	t.text("text/x-nix-cache-info", fmt.Appendf(nil, "StoreDir: %s\nWantMassQuery: 1\nPriority: %d\n", dir, priority))
 }
 
 func (c *Cache) serveObject(t *transfer, named resource) {
 	view := c.view.Load()
 	o := view.objects[named.hash]
-	if o == nil || named.kind == kindNAR && named.narHash != o.narHash32() {
+	if o == nil || named.kind == kindNAR && !o.has(named) {
 		c.noteMissing(t, view.unknown)
 		t.fail(http.StatusNotFound, "not in the closure of a system on offer")
 		return
 	}
 	if named.kind == kindNAR {
-		c.serveNAR(t, o, named.zstd)
+		c.source.serve(t, o, named)
 		return
 	}
 	text, err := o.narinfo()

@@ -31,13 +31,13 @@ func planted(t testing.TB, log *slog.Logger, nodes map[string][]nartest.Node) (*
 	if err != nil {
 		t.Fatal(err)
 	}
-	u := c.newUpdater()
+	closures := c.source.(*storeSource).closures
 	all := make(map[string]*object)
 	for base, nodes := range nodes {
 		nartest.Plant(t, config.StoreDir, base, nodes...)
 		f := facts{base: base, narSize: int64(len(readNAR(t, config.StoreDir, base)))}
-		u.closures.add(f, stamp{})
-		all[f.hash()] = u.closures.known[base]
+		closures.add(f, stamp{})
+		all[f.hash()] = closures.known[base]
 	}
 	c.view.Store(&view{objects: all})
 	server := httptest.NewServer(c)

@@ -1,59 +1,36 @@
 package nixcache
 
 import (
-	"fmt"
-	"strings"
-
-	"github.com/nix-community/go-nix/pkg/narinfo"
-	"github.com/nix-community/go-nix/pkg/narinfo/signature"
 	"github.com/nix-community/go-nix/pkg/nixbase32"
-	"github.com/nix-community/go-nix/pkg/nixhash"
+
+	"ravenboot/internal/narinfo"
 )
 
-// fingerprint is what is signed of a store path. The one of go-nix knows only
-// of /nix/store.
+// fingerprint is what is signed of a store path.
 func (f *facts) fingerprint(storeDir string) string {
-	references := make([]string, len(f.references))
-	for i, reference := range f.references {
-		references[i] = storeDir + "/" + reference
-	}
-	return fmt.Sprintf("1;%s/%s;sha256:%s;%d;%s",
-		storeDir, f.base, f.narHash32(), f.narSize, strings.Join(references, ","))
+	return narinfo.Fingerprint(storeDir+"/"+f.base, f.narHash, f.narSize, f.references)
 }
 
 func (f *facts) narHash32() string { return nixbase32.EncodeToString(f.narHash[:]) }
 
 func (f *facts) hash() string { return f.base[:hashLength] }
 
-// resource names the NAR.
+// resource names the NAR that is made from the store.
 func (f *facts) resource(zstd bool) resource {
-	return resource{kind: kindNAR, hash: f.hash(), narHash: f.narHash32(), zstd: zstd}
+	r := resource{kind: kindNAR, hash: f.hash(), content: f.narHash32()}
+	if zstd {
+		r.suffix = suffixes[CompressionZstd]
+	}
+	return r
 }
 
 // narinfo is the signed text for clients. FileHash and FileSize are left out
 // for compressed NARs, which are made while they are sent; clients check
 // NarHash.
 func (f *facts) narinfo(storeDir string, zstd bool, key Key) ([]byte, error) {
-	signed, err := key.secret.Sign(nil, f.fingerprint(storeDir))
-	if err != nil {
-		return nil, err
-	}
-	hash, err := nixhash.NewHashWithEncoding(nixhash.SHA256, f.narHash[:], nixhash.NixBase32, true)
-	if err != nil {
-		return nil, err
-	}
-	info := narinfo.NarInfo{
-		StorePath:   storeDir + "/" + f.base,
-		URL:         strings.TrimPrefix(f.resource(zstd).String(), "/"),
-		Compression: CompressionNone,
-		NarHash:     hash, NarSize: uint64(f.narSize),
-		References: f.references, Deriver: f.deriver,
-		Signatures: []signature.Signature{signed},
-	}
+	l := listing{facts: *f, compression: CompressionNone, fileHash: &f.narHash, fileSize: f.narSize}
 	if zstd {
-		info.Compression = CompressionZstd
-	} else {
-		info.FileHash, info.FileSize = hash, info.NarSize
+		l.compression, l.fileHash, l.fileSize = CompressionZstd, nil, 0
 	}
-	return []byte(info.String()), nil
+	return l.forClients(storeDir, key)
 }

@@ -229,7 +229,8 @@ func (s *served) await(t testing.TB, paths ...string) {
 // client is a place that a system is fetched to, with a database of its own.
 type client struct {
 	*nixStore
-	root string
+	root  string
+	tools string // directory of its nix and nix-store; "" takes the machine's
 }
 
 func (s *nixStore) client(t testing.TB) client {
@@ -239,13 +240,32 @@ func (s *nixStore) client(t testing.TB) client {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { removeStore(t, root) })
-	return client{s, root}
+	return client{nixStore: s, root: root}
+}
+
+// currentNix is where `make .cache/nix/trixie` puts the tools of Debian 13's Nix.
+const currentNix = "../../.cache/nix/trixie/bin"
+
+// nixes are the tools that clients have: the machine's, and current ones.
+func nixes(t testing.TB) map[string]string {
+	t.Helper()
+	current, err := filepath.Abs(currentNix)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := os.Stat(filepath.Join(current, "nix")); err != nil {
+		t.Fatalf("%v; run: make .cache/nix/trixie", err)
+	}
+	return map[string]string{"Nix of this machine": "", "Nix of Debian 13": current}
 }
 
 func (c client) url() string { return "local?store=" + c.store() + "&root=" + c.root }
 
 // nix runs a tool of Nix on the client's store, which trusts a key.
 func (c client) nix(key string, argv ...string) (string, error) {
+	if c.tools != "" {
+		argv[0] = filepath.Join(c.tools, argv[0])
+	}
 	argv = append(argv, "--option", "trusted-public-keys", key, "--option", "narinfo-cache-negative-ttl", "0",
 		"--option", "narinfo-cache-positive-ttl", "0", "--option", "build-users-group", "",
 		"--option", "experimental-features", "nix-command")
@@ -270,56 +290,66 @@ func TestNixFetchesFromCache(t *testing.T) {
 	}
 	other := store.build(t, "other", "not on offer", 0)
 	for _, compression := range []string{CompressionNone, CompressionZstd} {
-		t.Run(compression, func(t *testing.T) {
-			config := store.config(t)
-			config.Compression = compression
-			s := serve(t, config, slog.New(slog.DiscardHandler), toplevel)
-			s.await(t, closure...)
-			key := s.PublicKey()
-
-			t.Run("nix copy", func(t *testing.T) {
-				c := store.client(t)
-				if _, err := c.nix(key, "nix", "copy", "--from", s.url, "--to", c.url(), toplevel); err != nil {
-					t.Fatal(err)
-				}
-				c.verify(t, closure...)
-			})
-			t.Run("nix-store -r", func(t *testing.T) {
-				c := store.client(t)
-				if _, err := c.nix(key, "nix-store", "--store", c.url(), "-r", toplevel, "--option", "substituters", s.url); err != nil {
-					t.Fatal(err)
-				}
-				c.verify(t, closure...)
-			})
-			t.Run("nix path-info", func(t *testing.T) {
-				c := store.client(t)
-				out, err := c.nix(key, "nix", "path-info", "--store", s.url, "-r", "--sigs", toplevel)
-				if err != nil {
-					t.Fatal(err)
-				}
-				if lines := strings.Split(out, "\n"); len(lines) != len(closure) || strings.Count(out, "lab-1:") != len(closure) {
-					t.Errorf("path-info says\n%s", out)
-				}
-			})
-			t.Run("another key", func(t *testing.T) {
-				c := store.client(t)
-				elsewhere, err := OpenKey(t.TempDir(), "lab-1")
-				if err != nil {
-					t.Fatal(err)
-				}
-				_, err = c.nix(elsewhere.Public(), "nix", "copy", "--from", s.url, "--to", c.url(), toplevel)
-				if err == nil || !strings.Contains(err.Error(), "signature") {
-					t.Errorf("without trust in the key: %v", err)
-				}
-			})
-			t.Run("not on offer", func(t *testing.T) {
-				c := store.client(t)
-				if _, err := c.nix(key, "nix", "copy", "--from", s.url, "--to", c.url(), other); err == nil {
-					t.Error("a path that is not on offer was served")
-				}
-			})
-		})
+		config := store.config(t)
+		config.Compression = compression
+		s := serve(t, config, slog.New(slog.DiscardHandler), toplevel)
+		s.await(t, closure...)
+		for nix, tools := range nixes(t) {
+			t.Run(compression+", "+nix, func(t *testing.T) { s.judge(t, store, tools, toplevel, closure, other) })
+		}
 	}
+}
+
+// judge has a Nix of these tools fetch a system that is on offer, and another
+// path that isn't.
+func (s *served) judge(t *testing.T, store *nixStore, tools, toplevel string, closure []string, other string) {
+	key := s.PublicKey()
+	client := func(t *testing.T) client {
+		c := store.client(t)
+		c.tools = tools
+		return c
+	}
+	t.Run("nix copy", func(t *testing.T) {
+		c := client(t)
+		if _, err := c.nix(key, "nix", "copy", "--from", s.url, "--to", c.url(), toplevel); err != nil {
+			t.Fatal(err)
+		}
+		c.verify(t, closure...)
+	})
+	t.Run("nix-store -r", func(t *testing.T) {
+		c := client(t)
+		if _, err := c.nix(key, "nix-store", "--store", c.url(), "-r", toplevel, "--option", "substituters", s.url); err != nil {
+			t.Fatal(err)
+		}
+		c.verify(t, closure...)
+	})
+	t.Run("nix path-info", func(t *testing.T) {
+		out, err := client(t).nix(key, "nix", "path-info", "--store", s.url, "-r", "--sigs", toplevel)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if lines := strings.Split(out, "\n"); len(lines) != len(closure) || strings.Count(out, "lab-1:") != len(closure) {
+			t.Errorf("path-info says\n%s", out)
+		}
+	})
+	t.Run("another key", func(t *testing.T) {
+		c := client(t)
+		elsewhere, err := OpenKey(t.TempDir(), "lab-1")
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, err = c.nix(elsewhere.Public(), "nix", "copy", "--from", s.url, "--to", c.url(), toplevel)
+		if err == nil || !strings.Contains(err.Error(), "signature") {
+			t.Errorf("without trust in the key: %v", err)
+		}
+	})
+	t.Run("not on offer", func(t *testing.T) {
+		c := client(t)
+		// Without its own substituters: it would ask them in vain.
+		if _, err := c.nix(key, "nix", "copy", "--from", s.url, "--to", c.url(), other, "--option", "substituters", ""); err == nil {
+			t.Error("a path that is not on offer was served")
+		}
+	})
 }
 
 // cutWriter breaks the connection after so many bytes.
@@ -360,13 +390,20 @@ func TestNixResumes(t *testing.T) {
 	}
 	s := serveBehind(t, cutting, store.config(t), slog.New(slog.DiscardHandler), toplevel)
 	s.await(t, closure...)
-	c := store.client(t)
-	if _, err := c.nix(s.PublicKey(), "nix", "copy", "--from", s.url, "--to", c.url(), toplevel); err != nil {
-		t.Fatal(err)
-	}
-	c.verify(t, closure...)
-	if cut.Load() == 0 || resumed.Load() == 0 {
-		t.Errorf("%d transfers were cut, %d resumed", cut.Load(), resumed.Load())
+	for nix, tools := range nixes(t) {
+		t.Run(nix, func(t *testing.T) {
+			cut.Store(0)
+			resumed.Store(0)
+			c := store.client(t)
+			c.tools = tools
+			if _, err := c.nix(s.PublicKey(), "nix", "copy", "--from", s.url, "--to", c.url(), toplevel); err != nil {
+				t.Fatal(err)
+			}
+			c.verify(t, closure...)
+			if cut.Load() == 0 || resumed.Load() == 0 {
+				t.Errorf("%d transfers were cut, %d resumed", cut.Load(), resumed.Load())
+			}
+		})
 	}
 }
 

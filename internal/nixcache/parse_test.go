@@ -21,8 +21,9 @@ func TestParseResource(t *testing.T) {
 	for path, want := range map[string]resource{
 		"/nix-cache-info":                           {kind: kindCacheInfo},
 		"/" + hash + ".narinfo":                     {kind: kindNarinfo, hash: hash},
-		"/nar/" + hash + "-" + narHash + ".nar":     {kind: kindNAR, hash: hash, narHash: narHash},
-		"/nar/" + hash + "-" + narHash + ".nar.zst": {kind: kindNAR, hash: hash, narHash: narHash, zstd: true},
+		"/nar/" + hash + "-" + narHash + ".nar":     {kind: kindNAR, hash: hash, content: narHash},
+		"/nar/" + hash + "-" + narHash + ".nar.zst": {kind: kindNAR, hash: hash, content: narHash, suffix: ".zst"},
+		"/nar/" + hash + "-" + narHash + ".nar.xz":  {kind: kindNAR, hash: hash, content: narHash, suffix: ".xz"},
 		"":                                       {},
 		"/":                                      {},
 		"nix-cache-info":                         {},
@@ -36,8 +37,9 @@ func TestParseResource(t *testing.T) {
 		"/e" + hash[1:] + ".narinfo":             {}, // not in Nix's alphabet
 		"/log/" + nartest.Base:                   {},
 		"/nar/" + hash + ".nar":                  {},
-		"/nar/" + hash + "-" + narHash:           {},
-		"/nar/" + hash + "-" + narHash + ".zst":  {},
+		"/nar/" + hash + "-" + narHash + ".nar.rar":  {},
+		"/nar/" + hash + "-" + narHash:               {},
+		"/nar/" + hash + "-" + narHash + ".zst":      {},
 		"/nar/" + hash + "-" + narHash + ".nar.zst/": {},
 		"/nar/" + hash + "-" + narHash + "-.nar":     {},
 		"/nar/../" + hash + ".narinfo":               {},

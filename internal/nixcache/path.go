@@ -43,8 +43,8 @@ func baseOf(storeDir, path string) (string, error) {
 type resource struct {
 	kind    kind
 	hash    string // of a store path
-	narHash string // of a NAR
-	zstd    bool
+	content string // the hash of a NAR, or of the file that it is in
+	suffix  string // that tells the compression of a NAR
 }
 
 type kind string
@@ -78,13 +78,12 @@ func parseResource(path string) (resource, error) {
 }
 
 func parseNAR(name string) (resource, error) {
-	name, zstd := strings.CutSuffix(name, ".zst")
-	name, ok := strings.CutSuffix(name, ".nar")
-	hash, narHash, _ := strings.Cut(name, "-")
-	if !ok || !isBase32(hash, hashLength) || !isBase32(narHash, narHashLength) {
+	name, suffix, ok := strings.Cut(name, ".nar")
+	hash, content, _ := strings.Cut(name, "-")
+	if !ok || !isSuffix(suffix) || !isBase32(hash, hashLength) || !isBase32(content, narHashLength) {
 		return resource{}, errNoResource
 	}
-	return resource{kind: kindNAR, hash: hash, narHash: narHash, zstd: zstd}, nil
+	return resource{kind: kindNAR, hash: hash, content: content, suffix: suffix}, nil
 }
 
 // String is the path that parseResource reads.
@@ -95,11 +94,19 @@ func (r resource) String() string {
 	case kindNarinfo:
 		return "/" + r.hash + ".narinfo"
 	}
-	suffix := ".nar"
-	if r.zstd {
-		suffix += ".zst"
+	return "/nar/" + r.hash + "-" + r.content + ".nar" + r.suffix
+}
+
+// tag is a validator (RFC 9110 8.8.3) of what the name stands for.
+func (r resource) tag() string { return `"` + r.content + `"` }
+
+func isSuffix(s string) bool {
+	for _, suffix := range suffixes {
+		if s == suffix {
+			return true
+		}
 	}
-	return "/nar/" + r.hash + "-" + r.narHash + suffix
+	return false
 }
 
 func isBase32(s string, length int) bool {

@@ -14,15 +14,15 @@ import (
 	"ravenboot/internal/nar"
 )
 
-// serveNAR sends a NAR when it is its turn.
-func (c *Cache) serveNAR(t *transfer, o *object, compressed bool) {
+// serve sends a NAR when it is its turn.
+func (s *storeSource) serve(t *transfer, o *object, named resource) {
 	if t.r.Method == http.MethodGet {
-		if !c.enter(t) {
+		if !t.cache.enter(t) {
 			return
 		}
-		defer func() { <-c.slots }()
+		defer t.cache.leave()
 	}
-	content := nar.NewReader(c.store.dir, o.base, o.narSize)
+	content := nar.NewReader(s.dir, o.base, o.narSize)
 	defer content.Close()
 	if err := content.Open(); err != nil {
 		t.fault = err
@@ -30,12 +30,12 @@ func (c *Cache) serveNAR(t *transfer, o *object, compressed bool) {
 		return
 	}
 	t.w.Header().Set("Content-Type", "application/x-nix-nar")
-	if compressed {
-		t.compressed(o, content)
+	if named.suffix != "" {
+		t.compressed(content)
 		return
 	}
-	t.w.Header().Set("ETag", `"`+o.narHash32()+`"`)
-	t.plain(o, content)
+	t.w.Header().Set("ETag", named.tag())
+	t.plain(content)
 }
 
 // enter waits for a place among the transfers, for a while.
@@ -61,8 +61,11 @@ func (c *Cache) enter(t *transfer) bool {
 	return false
 }
 
+// leave gives the place to another.
+func (c *Cache) leave() { <-c.slots }
+
 // plain sends a NAR as it is, as the request's method, range and conditions ask.
-func (t *transfer) plain(o *object, content *nar.Reader) {
+func (t *transfer) plain(content *nar.Reader) {
 	// RFC 9110 14.2 lets a server pass over a request for several ranges: each
 	// of them would walk through the store object once more.
 	if strings.Contains(t.r.Header.Get("Range"), ",") {
@@ -70,19 +73,19 @@ func (t *transfer) plain(o *object, content *nar.Reader) {
 	}
 	http.ServeContent(t, t.r, "", time.Time{}, content)
 	if t.status == http.StatusOK && t.r.Method == http.MethodGet && t.err == nil && t.fault == nil {
-		t.fault = t.cache.checkEnd(o, content)
+		t.fault = checkEnd(content)
 	}
 }
 
 // checkEnd compares the NAR with the size that was promised, once it has been
 // read up to there. net/http cuts the connection where it was too short.
-func (c *Cache) checkEnd(o *object, content *nar.Reader) error {
+func checkEnd(content *nar.Reader) error {
 	whole, err := content.AtEnd()
 	if whole || err != nil {
 		return err
 	}
-	return fmt.Errorf("%s/%s is not of the size that the store's database says; run: nix-store --verify --check-contents --repair",
-		c.store.dir, o.base)
+	return fmt.Errorf("%s is not of the size that the store's database says; run: nix-store --verify --check-contents --repair",
+		content.Name())
 }
 
 // window is how far back zstd looks, in bytes. It sets the memory of an encoder,
@@ -101,7 +104,7 @@ var encoders = sync.Pool{New: func() any {
 
 // compressed sends a NAR with zstd. Nobody knows how long it will be, so it goes
 // out in HTTP chunks; one that can't be completed is cut off without the last.
-func (t *transfer) compressed(o *object, content *nar.Reader) {
+func (t *transfer) compressed(content *nar.Reader) {
 	t.WriteHeader(http.StatusOK)
 	if t.r.Method == http.MethodHead {
 		return
@@ -115,7 +118,7 @@ func (t *transfer) compressed(o *object, content *nar.Reader) {
 		err = encoder.Close()
 	}
 	if err == nil {
-		err = t.cache.checkEnd(o, content)
+		err = checkEnd(content)
 	}
 	if err != nil && t.err == nil {
 		t.fault = err

@@ -114,9 +114,19 @@ func (s *store) stamp(base string) (stamp, error) {
 	if err != nil {
 		return stamp{}, err
 	}
-	stat, ok := info.Sys().(*syscall.Stat_t)
-	if !ok {
-		return stamp{}, fmt.Errorf("%s has no inode", s.path(base))
+	return stampIn(info), nil
+}
+
+// stampOf follows symlinks.
+func stampOf(path string) (stamp, error) {
+	info, err := os.Stat(path)
+	if err != nil {
+		return stamp{}, err
 	}
-	return stamp{stat.Ino, stat.Ctim.Nano()}, nil
+	return stampIn(info), nil
+}
+
+func stampIn(info os.FileInfo) stamp {
+	stat := info.Sys().(*syscall.Stat_t) // as it is on Linux
+	return stamp{stat.Ino, stat.Ctim.Nano()}
 }

@@ -3,6 +3,7 @@ package nixcache
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"log/slog"
 	"net/http"
@@ -38,6 +39,7 @@ type transfer struct {
 	bytes  int64
 	err    error // of the connection
 	fault  error // of the store, or of this server
+	told   bool  // the fault was logged where it arose
 	cut    bool  // the answer is to end as a broken one
 }
 
@@ -69,6 +71,11 @@ var chunks = sync.Pool{New: func() any { return new([chunk]byte) }}
 // ReadFrom sends what it reads in large chunks: store objects are mostly small
 // files, which would else go out in small packets.
 func (t *transfer) ReadFrom(from io.Reader) (total int64, err error) {
+	if limited, ok := from.(*io.LimitedReader); ok {
+		if file, ok := limited.R.(*os.File); ok {
+			return t.sendFile(file, limited.N)
+		}
+	}
 	buffer := chunks.Get().(*[chunk]byte)
 	defer chunks.Put(buffer)
 	for {
@@ -87,6 +94,27 @@ func (t *transfer) ReadFrom(from io.Reader) (total int64, err error) {
 			return total, readErr
 		}
 	}
+}
+
+// stretch is how much of a file is handed to the kernel at a time, in bytes.
+const stretch = 4 << 20
+
+// sendFile leaves the copying to the kernel: io.CopyN finds the ReadFrom of
+// net/http, and with it sendfile(2).
+func (t *transfer) sendFile(file *os.File, size int64) (total int64, err error) {
+	for total < size && err == nil {
+		t.extend()
+		var n int64
+		n, err = io.CopyN(t.w, file, min(stretch, size-total))
+		total += n
+		t.bytes += n
+	}
+	if errors.Is(err, io.EOF) {
+		t.fault = fmt.Errorf("%s was cut short while it was sent", file.Name())
+	} else if err != nil {
+		t.err = errors.Join(t.err, err)
+	}
+	return total, err
 }
 
 // extend gives the next chunk its time.
@@ -108,6 +136,8 @@ func (t *transfer) end() {
 	// A connection that takes no deadline is one that has ended.
 	_ = control.SetWriteDeadline(time.Time{})
 	switch {
+	case t.fault != nil && t.told:
+		t.note(slog.LevelDebug, "cut off", t.fault.Error())
 	case t.fault != nil:
 		t.note(slog.LevelError, "failed", t.fault.Error())
 	case errors.Is(t.err, os.ErrDeadlineExceeded):

@@ -2,23 +2,20 @@ package nixcache
 
 import (
 	"context"
-	"errors"
-	"fmt"
-	"io/fs"
 	"maps"
-	"path/filepath"
 	"slices"
 	"time"
 )
 
 // Run keeps what is served in step with what is on offer, until ctx ends; then
-// it returns nil. What it needs nix-store for happens here, and never in a
-// request.
+// it returns nil. What it needs nix-store or another cache's narinfos for happens
+// here, and never in a request.
 func (c *Cache) Run(ctx context.Context) error {
 	if c.off {
 		<-ctx.Done()
 		return nil
 	}
+	defer c.source.close()
 	u := c.newUpdater()
 	ticker := time.NewTicker(c.poll)
 	defer ticker.Stop()
@@ -35,33 +32,32 @@ func (c *Cache) Run(ctx context.Context) error {
 // updater is what Run works with.
 type updater struct {
 	*Cache
-	closures  *closures
-	file      string
-	toplevels []string        // that the view was made of
-	problems  map[string]bool // that were logged and still hold
-	pause     time.Duration   // before the next try; 0 if nothing failed
+	toplevels []string           // that the view was made of
+	problems  map[string]problem // that still hold, by toplevel
+	pause     time.Duration      // before the next try; 0 if nothing failed
 	retry     time.Time
 	started   bool
 	said      summary
 }
 
-func (c *Cache) newUpdater() *updater {
-	u := &updater{Cache: c, file: filepath.Join(c.config.StateDir, FactsFile)}
-	u.closures = newClosures(&c.store, func(f *facts) ([]byte, error) {
-		return f.narinfo(c.store.dir, c.config.Compression == CompressionZstd, c.key)
-	})
-	if err := u.closures.load(u.file); err != nil {
-		u.log.Warn("cache", "step", "start", "outcome", "forgotten", "reason", err, "hint", "the store is asked again")
-	}
-	return u
+// problem is why a toplevel is left out.
+type problem struct {
+	text string
+	said time.Time
 }
+
+// repeat is how soon another reason for the same toplevel is logged: while a
+// directory is being filled, it is a different path that is missing each second.
+const repeat = time.Minute
+
+func (c *Cache) newUpdater() *updater { return &updater{Cache: c} }
 
 // poll updates the view if something else is on offer, or if it is time to try
 // again.
 func (u *updater) poll(ctx context.Context, now time.Time) {
 	toplevels := u.offer.Toplevels()
 	same := u.started && slices.Equal(toplevels, u.toplevels)
-	if same && (u.pause == 0 || now.Before(u.retry)) {
+	if same && (u.pause == 0 || now.Before(u.retry)) && !u.source.changed() {
 		return
 	}
 	if !same {
@@ -80,23 +76,19 @@ func (u *updater) poll(ctx context.Context, now time.Time) {
 // goes on being served until all of them are done.
 func (u *updater) update(ctx context.Context) (complete bool) {
 	begun := time.Now()
-	u.closures.forgetChanged()
-	former, problems := u.problems, make(map[string]bool)
+	u.source.refresh()
+	former, problems := u.problems, make(map[string]problem)
 	objects := make(map[string]*object)
 	complete = true
 	u.publish(objects, len(u.toplevels))
 	for i, toplevel := range u.toplevels {
-		closure, err := u.closure(ctx, toplevel)
+		closure, err := u.source.closure(ctx, toplevel)
 		if ctx.Err() != nil {
 			return false
 		}
 		if err != nil {
 			complete = false
-			problem := toplevel + ": " + err.Error()
-			problems[problem] = true
-			if !former[problem] {
-				u.log.Error("cache", "step", "closure", "outcome", "left out", "toplevel", toplevel, "reason", err)
-			}
+			problems[toplevel] = u.complain(toplevel, err, former[toplevel])
 			continue
 		}
 		for _, o := range closure {
@@ -106,20 +98,9 @@ func (u *updater) update(ctx context.Context) (complete bool) {
 	}
 	u.problems = problems
 	u.view.Store(&view{objects: objects, unknown: len(problems)})
-	u.save(objects)
+	u.save(objects, complete)
 	u.announce(objects, begun)
 	return complete
-}
-
-func (u *updater) closure(ctx context.Context, toplevel string) ([]*object, error) {
-	base, err := baseOf(u.store.dir, toplevel)
-	if err != nil {
-		return nil, fmt.Errorf("%w; copy it there with nix copy, or name the store in [cache] store", err)
-	}
-	if _, err := u.store.stamp(base); errors.Is(err, fs.ErrNotExist) {
-		return nil, errors.New("it is not in this server's store; copy it there with nix copy")
-	}
-	return u.closures.closure(ctx, base)
 }
 
 // publish shows what is known so far, beside what was served before.
@@ -131,14 +112,19 @@ func (u *updater) publish(objects map[string]*object, unknown int) {
 	u.view.Store(&view{objects: all, unknown: unknown})
 }
 
-func (u *updater) save(objects map[string]*object) {
-	u.closures.keep(objects)
-	if !u.closures.changed {
-		return
+// complain logs why a toplevel is left out, unless that has been said.
+func (u *updater) complain(toplevel string, err error, former problem) problem {
+	now := problem{err.Error(), time.Now()}
+	if now.text == former.text || now.said.Sub(former.said) < repeat {
+		return former
 	}
-	if err := u.closures.save(u.file); err != nil {
-		u.log.Warn("cache", "step", "save", "outcome", "not saved", "reason", err,
-			"hint", "after a restart the store is asked again")
+	u.log.Error("cache", "step", "closure", "outcome", "left out", "toplevel", toplevel, "reason", err)
+	return now
+}
+
+func (u *updater) save(objects map[string]*object, complete bool) {
+	if err := u.source.keep(objects, complete); err != nil {
+		u.log.Warn("cache", "step", "save", "outcome", "not saved", "reason", err)
 	}
 }
 

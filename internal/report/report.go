@@ -110,7 +110,7 @@ func checkName(what, name string) error {
 	if strings.ContainsFunc(name, func(c rune) bool {
 		return (c < 'a' || c > 'z') && (c < 'A' || c > 'Z') && (c < '0' || c > '9') && c != '-' && c != '_' && c != '.'
 	}) {
-		return fmt.Errorf("%s %q has other characters than letters, digits, - _ .", what, name)
+		return fmt.Errorf("%s %q has characters other than letters, digits, '-', '_' and '.'", what, name)
 	}
 	return nil
 }

@@ -17,7 +17,7 @@ func TestParse(t *testing.T) {
 		{"no JSON", `step=booted`, "not a report"},
 		{"empty", `{}`, "step has 0 bytes"},
 		{"long step", `{"step":"` + strings.Repeat("x", 65) + `","outcome":"ok"}`, "step has 65 bytes"},
-		{"line in step", `{"step":"a\nb","outcome":"ok"}`, "other characters"},
+		{"line in step", `{"step":"a\nb","outcome":"ok"}`, "characters other than"},
 		{"outcome", `{"step":"booted","outcome":"fine"}`, `outcome "fine"`},
 		{"refused without refusal", `{"step":"layout","outcome":"refused"}`, "refusal has 0 bytes"},
 		{"refusal without refused", `{"step":"layout","outcome":"ok","refusal":"1f"}`, "with a refusal"},

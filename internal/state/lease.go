@@ -4,7 +4,6 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
-	"hash/crc32"
 	"net/netip"
 	"time"
 
@@ -81,7 +80,7 @@ func encodeLease(l Lease) (key, value []byte) {
 	value = append(value, leaseVersion)
 	value = append(value, l.MAC[:]...)
 	value = binary.BigEndian.AppendUint64(value, uint64(roundUp(l.Expires)))
-	return key, binary.BigEndian.AppendUint32(value, leaseSum(key, value))
+	return key, binary.BigEndian.AppendUint32(value, checksum(key, value))
 }
 
 func decodeLease(key, value []byte) (Lease, error) {
@@ -93,7 +92,7 @@ func decodeLease(key, value []byte) (Lease, error) {
 		return Lease{}, fmt.Errorf("the record has %d bytes, not %d", len(value), leaseLength)
 	}
 	body, sum := value[:leaseLength-4], binary.BigEndian.Uint32(value[leaseLength-4:])
-	if sum != leaseSum(key, body) {
+	if sum != checksum(key, body) {
 		return Lease{}, errors.New("the checksum does not match")
 	}
 	if body[0] != leaseVersion {
@@ -102,10 +101,6 @@ func decodeLease(key, value []byte) (Lease, error) {
 	l := Lease{Addr: addr, Expires: time.Unix(int64(binary.BigEndian.Uint64(body[7:])), 0)}
 	l.MAC = machine.MAC(body[1:7])
 	return l, nil
-}
-
-func leaseSum(key, body []byte) uint32 {
-	return crc32.Update(crc32.ChecksumIEEE(key), crc32.IEEETable, body)
 }
 
 // roundUp is t in Unix seconds, never before t.

@@ -100,7 +100,9 @@ func (s *State) open() (err error) {
 	if err := s.db.Update(createBuckets); err != nil {
 		return err
 	}
-	_, err = s.Leases()
+	if _, err = s.Leases(); err == nil {
+		_, err = s.Words()
+	}
 	return err
 }
 
@@ -123,6 +125,9 @@ func reserve(file *os.File) error {
 
 func createBuckets(tx *bbolt.Tx) error {
 	_, err := tx.CreateBucketIfNotExists(leaseBucket)
+	if err == nil {
+		_, err = tx.CreateBucketIfNotExists(wordBucket)
+	}
 	return err
 }
 
@@ -149,7 +154,7 @@ func (s *State) explain(err error) error {
 	case errors.Is(err, errDamaged), errors.Is(err, bolterrors.ErrInvalid), errors.Is(err, bolterrors.ErrChecksum),
 		errors.Is(err, bolterrors.ErrVersionMismatch):
 		return fmt.Errorf("%s can't be read (%w): restore it from a backup, or move it away and start without it, "+
-			"which forgets the leases", s.path, err)
+			"which forgets the leases and the machines' reports", s.path, err)
 	}
 	return fmt.Errorf("open %s: %w", s.path, err)
 }

@@ -2,6 +2,7 @@ package state
 
 import (
 	"bytes"
+	"encoding/binary"
 	"errors"
 	"log/slog"
 	"net/netip"
@@ -79,6 +80,64 @@ func TestLeasesOutliveARestart(t *testing.T) {
 		if info, err := os.Stat(path); err != nil || info.Mode().Perm() != mode {
 			t.Errorf("%s: %v, %v, want mode %v", path, info.Mode(), err, mode)
 		}
+	}
+}
+
+func words(t testing.TB, s *State) []Word {
+	t.Helper()
+	got, err := s.Words()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return got
+}
+
+func TestWordsOutliveARestart(t *testing.T) {
+	dir := t.TempDir()
+	s := open(t, dir)
+	var want []Word
+	for i := range 300 {
+		w := Word{MAC: lease(i).MAC, Text: bytes.Repeat([]byte{byte(i)}, i*30)}
+		s.PutWord(Word{MAC: w.MAC, Text: []byte("an earlier word")})
+		s.PutWord(w)
+		if i%3 == 0 {
+			s.DeleteWord(w.MAC)
+			continue
+		}
+		want = append(want, w)
+	}
+	s.PutLease(lease(1))
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	s = open(t, dir)
+	defer s.Close()
+	if diff := cmp.Diff(want, words(t, s)); diff != "" {
+		t.Error(diff)
+	}
+	if got := leases(t, s); len(got) != 1 {
+		t.Errorf("leases %v", got)
+	}
+}
+
+func TestGarbledWordsAreLeftOut(t *testing.T) {
+	s := open(t, t.TempDir())
+	defer s.Close()
+	good := Word{MAC: lease(1).MAC, Text: []byte("{}")}
+	key, value := encodeWord(good)
+	flipped := bytes.Clone(value)
+	flipped[1] ^= 1
+	newer := []byte{wordVersion + 1, '{', '}'}
+	newer = binary.BigEndian.AppendUint32(newer, checksum([]byte("newer!"), newer))
+	for k, v := range map[string][]byte{
+		string(key): value, "other!": value, "six by": flipped, "short": value, "nothin": {1, 2, 3}, "newer!": newer,
+	} {
+		if err := s.queue(func(tx *bbolt.Tx) error { return tx.Bucket(wordBucket).Put([]byte(k), v) }).Wait(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if diff := cmp.Diff([]Word{good}, words(t, s)); diff != "" {
+		t.Error(diff)
 	}
 }
 
@@ -281,6 +340,21 @@ func FuzzLeaseRecord(f *testing.F) {
 		}
 		if k, v := encodeLease(l); !bytes.Equal(k, key) || !bytes.Equal(v, value) {
 			t.Errorf("%x=%x is read as %v, which is written as %x=%x", key, value, l, k, v)
+		}
+	})
+}
+
+func FuzzWordRecord(f *testing.F) {
+	key, value := encodeWord(Word{MAC: lease(77).MAC, Text: []byte("{}")})
+	f.Add(key, value)
+	f.Add([]byte("a mac!"), []byte{})
+	f.Fuzz(func(t *testing.T, key, value []byte) {
+		w, err := decodeWord(key, value)
+		if err != nil {
+			return
+		}
+		if k, v := encodeWord(w); !bytes.Equal(k, key) || !bytes.Equal(v, value) {
+			t.Errorf("%x=%x is read as %v, which is written as %x=%x", key, value, w, k, v)
 		}
 	})
 }

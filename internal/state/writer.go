@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"runtime"
 
 	"go.etcd.io/bbolt"
 )
@@ -72,6 +73,9 @@ func (s *State) queue(write func(*bbolt.Tx) error) *Commit {
 func (s *State) write() {
 	defer close(s.stopped)
 	for range s.wake {
+		// Whoever is ready to run may have a write to add. This waits for no
+		// clock: on an idle server it goes on at once.
+		runtime.Gosched()
 		s.mu.Lock()
 		gathered := s.next
 		if gathered == nil { // Close commits it
@@ -93,7 +97,7 @@ func (s *State) commit(c *Commit) {
 	if err != nil {
 		err = fmt.Errorf("write %s: %w", s.path, err)
 		s.log.Error("state not written", "outcome", "lost", "writes", len(c.writes), "reason", err,
-			"hint", "is the disk full or read-only? Until it can be written, new leases are refused")
+			"hint", "is the disk full or read-only? Until it can be written, new leases are refused, and reports are kept in memory only")
 	}
 	c.finish(err)
 }

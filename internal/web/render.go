@@ -163,10 +163,13 @@ func (s *Scripts) boot(q Query, base, self string) Script {
 	script := Script{Status: http.StatusOK, Kind: "boot", Entry: plan.Entry.ID, Reason: plan.Reason}
 	switch plan.Entry.Kind {
 	case boot.KindGeneration:
-		b := generationBoot(&plan, q.Machine, base, fall)
-		script.Text, err = b.Render()
+		script.Text, err = s.withTicket(&script, q.Machine, base, func(own ownArgs) ([]byte, error) {
+			return generationBoot(&plan, own, fall).Render()
+		})
 	case boot.KindImage:
-		script.Text, err = renderImage(&plan, q.Machine, base, fall)
+		script.Text, err = s.withTicket(&script, q.Machine, base, func(own ownArgs) ([]byte, error) {
+			return renderImage(&plan, own, fall)
+		})
 	case boot.KindLocal:
 		l := bootscript.Local{Fallback: fall}
 		script.Text = l.Render()
@@ -184,38 +187,69 @@ func (s *Scripts) boot(q Query, base, self string) Script {
 // the initrd= argument.
 const initrdName = "initrd"
 
-func generationBoot(p *boot.BootPlan, m machine.Machine, base string, fall bootscript.Fallback) *bootscript.Boot {
+func generationBoot(p *boot.BootPlan, own ownArgs, fall bootscript.Fallback) *bootscript.Boot {
 	e := p.Entry
-	files := base + "/generation/" + e.Generation.Profile + "/" + strconv.Itoa(e.Generation.Number) + "/"
+	files := own.base + "/generation/" + e.Generation.Profile + "/" + strconv.Itoa(e.Generation.Number) + "/"
 	if e.Specialisation != "" {
 		files += url.PathEscape(e.Specialisation) + "/"
 	}
 	b := &bootscript.Boot{Title: e.ID + "  " + e.System.Label, Kernel: files + "kernel", Fallback: fall}
-	b.Args = make([]string, 0, len(e.System.KernelParams)+len(p.Args)+5)
+	b.Args = make([]string, 0, len(e.System.KernelParams)+len(p.Args)+6)
 	b.Args = append(b.Args, "init="+e.System.Init)
 	b.Args = append(b.Args, e.System.KernelParams...)
 	if e.System.Initrd != "" {
 		b.Initrds = []bootscript.Initrd{{URL: files + "initrd", Name: initrdName}}
 		b.Args = append(b.Args, "initrd="+initrdName)
 	}
-	b.Args = appendOwnArgs(b.Args, m, base)
+	b.Args = own.appendTo(b.Args)
 	b.Args = append(b.Args, p.Args...)
 	return b
 }
 
-// appendOwnArgs adds what the booted machine needs to know: which interface it
-// booted from, and where the server is.
-func appendOwnArgs(args []string, m machine.Machine, base string) []string {
-	if !m.MAC.IsZero() {
-		args = append(args, "BOOTIF="+m.MAC.BOOTIF(), "ravenboot.machine="+m.MAC.String())
-	}
-	return append(args, "ravenboot.url="+base)
+// ownArgs is what the booted machine needs to know: which interface it booted
+// from, where the server is, and the ticket with which it reports there.
+type ownArgs struct {
+	mac    machine.MAC // zero where it is not known
+	base   string
+	ticket string // "" for none
 }
 
-func renderImage(p *boot.BootPlan, m machine.Machine, base string, fall bootscript.Fallback) ([]byte, error) {
+func (o *ownArgs) appendTo(args []string) []string {
+	if !o.mac.IsZero() {
+		args = append(args, "BOOTIF="+o.mac.BOOTIF(), "ravenboot.machine="+o.mac.String())
+	}
+	args = append(args, "ravenboot.url="+o.base)
+	if o.ticket != "" {
+		args = append(args, "ravenboot.ticket="+o.ticket)
+	}
+	return args
+}
+
+// withTicket renders with a ticket for the machine. Where that can't be, for
+// want of room in the kernel command line, it renders without one: a boot is
+// worth more than a report of it.
+func (s *Scripts) withTicket(script *Script, m machine.Machine, base string, render func(ownArgs) ([]byte, error)) ([]byte, error) {
+	own := ownArgs{mac: m.MAC, base: base}
+	if m.MAC.IsZero() || s.config.Ticket == nil {
+		return render(own)
+	}
+	own.ticket = s.config.Ticket(m.MAC)
+	text, err := render(own)
+	if err == nil {
+		return text, nil
+	}
+	own.ticket = ""
+	if text, without := render(own); without == nil {
+		script.Reason += "; it gets no ticket to report with: " + err.Error()
+		return text, nil
+	}
+	return nil, err
+}
+
+func renderImage(p *boot.BootPlan, own ownArgs, fall bootscript.Fallback) ([]byte, error) {
 	image := p.Entry.Image
-	files := base + "/image/" + image.Name
-	args := make([]string, 0, len(image.Args)+len(p.Args)+4)
+	files := own.base + "/image/" + image.Name
+	args := make([]string, 0, len(image.Args)+len(p.Args)+5)
 	for _, arg := range image.Args {
 		args = append(args, strings.ReplaceAll(arg, "{url}", files))
 	}
@@ -230,7 +264,7 @@ func renderImage(p *boot.BootPlan, m machine.Machine, base string, fall bootscri
 		args = append(args, "initrd="+name)
 	}
 	if len(image.Initrds) > 0 {
-		args = appendOwnArgs(args, m, base)
+		args = own.appendTo(args)
 	}
 	b.Args = append(args, p.Args...)
 	return b.Render()

@@ -1,8 +1,11 @@
 package web
 
 import (
+	"errors"
+	"fmt"
 	"net/http"
 	"path"
+	"slices"
 	"strings"
 
 	"github.com/gorilla/mux"
@@ -16,9 +19,17 @@ type Files interface {
 	Image(w http.ResponseWriter, r *http.Request)      // {name} {file}
 }
 
-// NewBootHandler makes the handler of the boot side. cache, where not nil,
-// answers what is below /cache, and sees paths without it.
-func NewBootHandler(scripts *Scripts, files Files, cache http.Handler, healthy func() error) http.Handler {
+// BootSide is what the boot side consists of.
+type BootSide struct {
+	Scripts *Scripts
+	Files   Files
+	Cache   http.Handler // answers what is below /cache, and sees paths without it; nil for none
+	Reports *Reports     // nil takes none
+	Healthy func() error
+}
+
+// NewBootHandler makes the handler of the boot side.
+func NewBootHandler(s BootSide) http.Handler {
 	r := mux.NewRouter()
 	// mux would answer a doubled slash with a redirect, which breaks UEFI HTTP
 	// Boot (smee PR#229); cleanPath answers instead.
@@ -26,15 +37,18 @@ func NewBootHandler(scripts *Scripts, files Files, cache http.Handler, healthy f
 	get := func(route string, handler http.HandlerFunc) {
 		r.HandleFunc(route, handler).Methods(http.MethodGet, http.MethodHead)
 	}
-	get("/boot.ipxe", scripts.ServeHTTP)
-	get("/generation/{profile}/{number}/{file}", files.Generation)
-	get("/generation/{profile}/{number}/{specialisation}/{file}", files.Generation)
-	get("/image/{name}/{file}", files.Image)
-	get("/loader/{name}", files.Loader)
-	get("/loader/{machine}/{name}", files.Loader)
-	get("/healthz", health(healthy))
-	if cache != nil {
-		r.PathPrefix("/cache/").Handler(http.StripPrefix("/cache", cache)).Methods(http.MethodGet, http.MethodHead)
+	get("/boot.ipxe", s.Scripts.ServeHTTP)
+	get("/generation/{profile}/{number}/{file}", s.Files.Generation)
+	get("/generation/{profile}/{number}/{specialisation}/{file}", s.Files.Generation)
+	get("/image/{name}/{file}", s.Files.Image)
+	get("/loader/{name}", s.Files.Loader)
+	get("/loader/{machine}/{name}", s.Files.Loader)
+	get("/healthz", health(s.Healthy))
+	if s.Reports != nil {
+		r.Handle("/report", s.Reports)
+	}
+	if s.Cache != nil {
+		r.PathPrefix("/cache/").Handler(http.StripPrefix("/cache", s.Cache)).Methods(http.MethodGet, http.MethodHead)
 	}
 	r.MethodNotAllowedHandler = http.HandlerFunc(methodNotAllowed)
 	return cleanPath(r)
@@ -47,13 +61,47 @@ func methodNotAllowed(w http.ResponseWriter, _ *http.Request) {
 	http.Error(w, "only GET and HEAD are answered here", http.StatusMethodNotAllowed)
 }
 
+// AdminSide is what the admin side consists of.
+type AdminSide struct {
+	Metrics  http.Handler
+	Machines *MachinesAPI // nil where machines can't report
+	Healthy  func() error
+}
+
 // NewAdminHandler makes the handler of the admin side.
-func NewAdminHandler(metrics http.Handler, healthy func() error) http.Handler {
+func NewAdminHandler(s AdminSide) http.Handler {
 	r := mux.NewRouter()
-	r.Handle("/metrics", metrics).Methods(http.MethodGet, http.MethodHead)
-	r.HandleFunc("/healthz", health(healthy)).Methods(http.MethodGet, http.MethodHead)
+	r.Handle("/metrics", s.Metrics).Methods(http.MethodGet, http.MethodHead)
+	r.HandleFunc("/healthz", health(s.Healthy)).Methods(http.MethodGet, http.MethodHead)
+	if s.Machines != nil {
+		r.Handle("/api/v1/machines", only(s.Machines.list, http.MethodGet, http.MethodHead))
+		r.Handle("/api/v1/machines/{machine}/approve", only(s.Machines.approve, http.MethodPost))
+	}
 	r.MethodNotAllowedHandler = http.HandlerFunc(methodNotAllowed)
-	return r
+	return sameOrigin(r)
+}
+
+// only answers other methods as the rest of the interface answers errors.
+func only(handler http.HandlerFunc, methods ...string) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if !slices.Contains(methods, r.Method) {
+			allowed := strings.Join(methods, ", ")
+			w.Header().Set("Allow", allowed)
+			writeError(w, http.StatusMethodNotAllowed, fmt.Errorf("use %s here", allowed))
+			return
+		}
+		handler(w, r)
+	})
+}
+
+// sameOrigin keeps pages of other servers, open in the operator's browser, from
+// approving anything: the admin side has no password of its own.
+func sameOrigin(next http.Handler) http.Handler {
+	protection := http.NewCrossOriginProtection()
+	protection.SetDenyHandler(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		writeError(w, http.StatusForbidden, errors.New("a page of another server asked for this"))
+	}))
+	return protection.Handler(next)
 }
 
 // cleanPath lets a path with doubled slashes or dots mean what it would mean

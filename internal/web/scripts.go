@@ -11,6 +11,7 @@ import (
 	"sync"
 
 	"ravenboot/internal/boot"
+	"ravenboot/internal/logging"
 	"ravenboot/internal/machine"
 )
 
@@ -28,6 +29,9 @@ type ScriptsConfig struct {
 	// HTTPPort is where machines reach the boot side: for scripts that don't
 	// come by HTTP.
 	HTTPPort int
+	// Ticket makes the ticket that a machine reports with. Nil where the server
+	// takes no reports.
+	Ticket func(machine.MAC) string
 	// Observe is told each script's kind and result, for metrics.
 	Observe func(kind, result string)
 }
@@ -133,7 +137,7 @@ func (s *Scripts) note(ctx context.Context, q *Query, script *Script, from netip
 	if !q.Machine.MAC.IsZero() {
 		name = q.Machine.MAC.String()
 	}
-	s.log.LogAttrs(ctx, level, "script",
+	logging.Line(ctx, s.log, level, "script",
 		slog.String("machine", name),
 		slog.String("step", "script"),
 		slog.String("outcome", script.Kind),

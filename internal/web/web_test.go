@@ -21,6 +21,7 @@ import (
 	"ravenboot/internal/boot"
 	"ravenboot/internal/generation"
 	"ravenboot/internal/machine"
+	"ravenboot/internal/ticket"
 )
 
 var update = flag.Bool("update", false, "rewrite the golden files")
@@ -79,7 +80,13 @@ func policy() boot.Policy {
 
 func scripts(p boot.Policy) *Scripts {
 	d := boot.New(p, fakeGenerations{"lab": generations("lab", "x86_64-linux", 42, 41)}, anyLoader{})
-	return NewScripts(d, ScriptsConfig{HTTPPort: 80}, quiet)
+	ticket := func(mac machine.MAC) string { return "TICKET-" + mac.Dashed() }
+	return NewScripts(d, ScriptsConfig{HTTPPort: 80, Ticket: ticket}, quiet)
+}
+
+// bootHandler is a boot side without a cache, which takes no reports.
+func bootHandler(s *Scripts) http.Handler {
+	return NewBootHandler(BootSide{Scripts: s, Files: fakeFiles{}, Healthy: func() error { return nil }})
 }
 
 func get(t *testing.T, h http.Handler, method, target string) *http.Response {
@@ -110,6 +117,7 @@ func TestScripts(t *testing.T) {
 		{"menu-bios", host + "pcbios", policy(), 200},
 		{"menu-arm64", "/boot.ipxe?mac=02:00:00:00:00:01&arch=arm64&platform=efi", policy(), 200},
 		{"generation", host + "efi&entry=lab/42", policy(), 200},
+		{"without-mac", "/boot.ipxe?uuid=4c4c4544-0042-3510-8052-b4c04f4d3432&entry=lab/42", policy(), 200},
 		{"specialisation", host + "efi&entry=latest/exam", policy(), 200},
 		{"image", host + "pcbios&entry=rescue", policy(), 200},
 		{"chain", host + "efi&entry=tool", policy(), 200},
@@ -123,7 +131,7 @@ func TestScripts(t *testing.T) {
 		{"bad-argument", "/boot.ipxe?mac=52:54:00:12:34:57&entry=lab/42", policy(), 500},
 	} {
 		t.Run(row.name, func(t *testing.T) {
-			r := get(t, NewBootHandler(scripts(row.policy), fakeFiles{}, nil, func() error { return nil }), "GET", row.target)
+			r := get(t, bootHandler(scripts(row.policy)), "GET", row.target)
 			if r.StatusCode != row.status {
 				t.Errorf("status %d, want %d", r.StatusCode, row.status)
 			}
@@ -136,6 +144,30 @@ func TestScripts(t *testing.T) {
 			}
 			golden(t, row.name+".ipxe", body)
 		})
+	}
+}
+
+// TestNoTicketWithoutRoom: a command line that is full up boots without a
+// ticket, and one that was too long before is refused as ever.
+func TestNoTicketWithoutRoom(t *testing.T) {
+	for _, row := range []struct {
+		bytes  int
+		status int
+		ticket bool
+		reason string
+	}{
+		{1500, 200, true, ""},
+		{1860, 200, false, "no ticket to report with: the kernel command line is 20"},
+		{2000, 500, false, "the kernel command line is 2"},
+	} {
+		p := policy()
+		p.Hosts[0].Args = []string{strings.Repeat("x", row.bytes)}
+		q := Query{Machine: machine.Machine{MAC: macA}, Entry: "lab/42"}
+		script := scripts(p).Render(q, "http://192.0.2.10")
+		if script.Status != row.status || strings.Contains(string(script.Text), " ravenboot.ticket=") != row.ticket ||
+			!strings.Contains(script.Reason, row.reason) {
+			t.Errorf("%d bytes: status %d, reason %s\n%s", row.bytes, script.Status, script.Reason, script.Text)
+		}
 	}
 }
 
@@ -163,7 +195,9 @@ func golden(t *testing.T, name string, got []byte) {
 func fakeCache(w http.ResponseWriter, r *http.Request) { fmt.Fprint(w, "cache "+r.URL.Path) }
 
 func TestRoutes(t *testing.T) {
-	h := NewBootHandler(scripts(policy()), fakeFiles{}, http.HandlerFunc(fakeCache), func() error { return nil })
+	h := NewBootHandler(BootSide{
+		Scripts: scripts(policy()), Files: fakeFiles{}, Cache: http.HandlerFunc(fakeCache), Healthy: func() error { return nil },
+	})
 	for _, row := range []struct {
 		method, target string
 		status         int
@@ -198,14 +232,14 @@ func TestRoutes(t *testing.T) {
 }
 
 func TestCacheThatIsOff(t *testing.T) {
-	h := NewBootHandler(scripts(policy()), fakeFiles{}, nil, func() error { return nil })
+	h := bootHandler(scripts(policy()))
 	if r := get(t, h, "GET", "/cache/nix-cache-info"); r.StatusCode != http.StatusNotFound {
 		t.Errorf("status %d", r.StatusCode)
 	}
 }
 
 func TestHealth(t *testing.T) {
-	h := NewAdminHandler(http.NotFoundHandler(), func() error { return errors.New("tftp is down") })
+	h := NewAdminHandler(AdminSide{Metrics: http.NotFoundHandler(), Healthy: func() error { return errors.New("tftp is down") }})
 	r := get(t, h, "GET", "/healthz")
 	body, _ := io.ReadAll(r.Body)
 	if r.StatusCode != http.StatusServiceUnavailable || string(body) != "tftp is down\n" {
@@ -248,7 +282,7 @@ func TestLogSaysWhoWhatWhy(t *testing.T) {
 	s.log = slog.New(slog.NewTextHandler(&log, nil))
 	var observed []string
 	s.config.Observe = func(kind, result string) { observed = append(observed, kind+" "+result) }
-	h := NewBootHandler(s, fakeFiles{}, nil, func() error { return nil })
+	h := bootHandler(s)
 	get(t, h, "GET", "/boot.ipxe?mac=52:54:00:12:34:56")
 	get(t, h, "GET", "/boot.ipxe?mac=52:54:00:12:34:56&entry=lab/1")
 	for _, want := range []string{
@@ -268,7 +302,7 @@ func TestLogSaysWhoWhatWhy(t *testing.T) {
 func FuzzScript(f *testing.F) {
 	f.Add("mac=52:54:00:12:34:56&entry=lab/42")
 	f.Add("mac=52:54:00:12:34:56&serial=%0a%24%7bx%7d")
-	h := NewBootHandler(scripts(policy()), fakeFiles{}, nil, func() error { return nil })
+	h := bootHandler(scripts(policy()))
 	f.Fuzz(func(t *testing.T, query string) {
 		r := httptest.NewRequest("GET", "/boot.ipxe", nil)
 		r.URL.RawQuery = query
@@ -290,7 +324,10 @@ func BenchmarkScript(b *testing.B) {
 		numbers = append(numbers, n)
 	}
 	d := boot.New(p, fakeGenerations{"lab": generations("lab", "x86_64-linux", numbers...)}, anyLoader{})
-	s := NewScripts(d, ScriptsConfig{HTTPPort: 80}, quiet)
+	key := ticket.NewKey()
+	s := NewScripts(d, ScriptsConfig{
+		HTTPPort: 80, Ticket: func(mac machine.MAC) string { return key.Mint(mac, time.Now()) },
+	}, quiet)
 	m := machine.Machine{MAC: machine.MAC{2, 0, 0, 1, 1, 7}, Arch: machine.X86_64, Firmware: machine.EFI}
 	for name, entry := range map[string]string{"menu": "", "boot": "lab/55"} {
 		b.Run(name, func(b *testing.B) {

@@ -49,7 +49,7 @@ func serve(t *testing.T, handler http.Handler, change func(*Server)) (addr strin
 }
 
 func bootSide() http.Handler {
-	return NewBootHandler(scripts(policy()), fakeFiles{}, nil, func() error { return nil })
+	return bootHandler(scripts(policy()))
 }
 
 func dial(t *testing.T, addr string) (net.Conn, *bufio.Reader) {

@@ -10,6 +10,7 @@ import (
 	"net/url"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"time"
 )
 
@@ -31,7 +32,22 @@ type cache struct {
 	base     *url.URL
 	http     *http.Client
 	patience time.Duration
+	stall    time.Duration
 	notice   func(string) // is told of a pause
+
+	noticed atomic.Int64 // when it was told last, in nanoseconds
+}
+
+// noticeEvery keeps a dozen downloads that have lost the same server from
+// filling the screen.
+const noticeEvery = 2 * time.Second
+
+// pauses says that a request is made again after a pause.
+func (c *cache) pauses(err error, wait time.Duration) {
+	now := time.Now().UnixNano()
+	if last := c.noticed.Load(); now-last > int64(noticeEvery) && c.noticed.CompareAndSwap(last, now) {
+		c.notice(fmt.Sprintf("%v; trying again in %v", err, wait))
+	}
 }
 
 func newCache(base string, parallel int, notice func(string)) (*cache, error) {
@@ -48,7 +64,7 @@ func newCache(base string, parallel int, notice func(string)) (*cache, error) {
 		TLSHandshakeTimeout:   dialTime,
 		ReadBufferSize:        64 << 10,
 	}
-	return &cache{base: u, http: &http.Client{Transport: transport}, patience: patience, notice: notice}, nil
+	return &cache{base: u, http: &http.Client{Transport: transport}, patience: patience, stall: stallTime, notice: notice}, nil
 }
 
 // statusError is an answer other than the wanted one.
@@ -87,8 +103,8 @@ func passing(err error) bool {
 // the file is still the one with the given ETag.
 func (c *cache) get(ctx context.Context, relative string, offset int64, etag string) (*http.Response, error) {
 	at, err := c.base.Parse(relative)
-	if err != nil {
-		return nil, fmt.Errorf("URL %.300q: %w", relative, err)
+	if err != nil || at.Scheme != "http" && at.Scheme != "https" {
+		return nil, fmt.Errorf("%.300q is not the http URL of a file", relative)
 	}
 	request, err := http.NewRequestWithContext(ctx, http.MethodGet, at.String(), nil)
 	if err != nil {
@@ -151,16 +167,22 @@ func (c *cache) insist(ctx context.Context, do func(context.Context) error) erro
 // retry is the growing pauses between requests that fail.
 type retry struct {
 	cache *cache
-	since time.Time
+	since time.Time // of the first failure; what came before it was no failure
 	next  time.Duration
 }
 
-func (c *cache) newRetry() *retry {
-	return &retry{cache: c, since: time.Now(), next: 500 * time.Millisecond}
-}
+const firstPause = 500 * time.Millisecond
+
+func (c *cache) newRetry() *retry { return &retry{cache: c, next: firstPause} }
+
+// reset forgets the failures, because something came.
+func (r *retry) reset() { r.since, r.next = time.Time{}, firstPause }
 
 // pause waits after an error, or gives it back if waiting doesn't help.
 func (r *retry) pause(ctx context.Context, err error) error {
+	if r.since.IsZero() {
+		r.since = time.Now()
+	}
 	if !passing(err) || time.Since(r.since) > r.cache.patience {
 		return err
 	}
@@ -170,7 +192,7 @@ func (r *retry) pause(ctx context.Context, err error) error {
 		wait = max(wait, status.retryAfter)
 	}
 	r.next = min(r.next*2, maxPause)
-	r.cache.notice(fmt.Sprintf("%v; trying again in %v", err, wait))
+	r.cache.pauses(err, wait)
 	timer := time.NewTimer(wait)
 	defer timer.Stop()
 	select {

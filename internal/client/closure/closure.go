@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/nix-community/go-nix/pkg/narinfo/signature"
 	"github.com/nix-community/go-nix/pkg/storepath"
@@ -74,7 +75,8 @@ func ToplevelOf(init string) (string, error) {
 // Progress tells how far Run is. Any goroutine may ask.
 func (c *Closure) Progress() report.Progress { return c.fetch.progress() }
 
-// Fetched is how many bytes of NARs have come over the network.
+// Fetched is how many bytes of NARs have come over the network in all Runs,
+// those included that had to come again.
 func (c *Closure) Fetched() int64 { return c.fetch.fetched.Load() }
 
 // Run brings what is missing, makes it durable, and then lets the machine's Nix
@@ -85,6 +87,7 @@ func (c *Closure) Run(ctx context.Context) error {
 		return err
 	}
 	c.fetch.store = s
+	c.fetch.reset()
 	err = c.run(ctx, s)
 	return errors.Join(err, s.Close())
 }
@@ -114,7 +117,6 @@ func (c *Closure) finish(s *store.Store) error {
 }
 
 func (c *Closure) bring(ctx context.Context, s *store.Store, p *plan) error {
-	c.fetch.byteTotal.Store(p.narBytes())
 	c.config.Say(fmt.Sprintf("%d store paths to fetch, %s", len(p.missing), client.Bytes(p.narBytes())))
 	if err := c.makeRoom(ctx, s, p); err != nil {
 		return err
@@ -136,18 +138,56 @@ func (c *Closure) bring(ctx context.Context, s *store.Store, p *plan) error {
 // the disk turns out to be too small: a cache tells how large an archive is, not
 // how many blocks and inodes its files take.
 func (c *Closure) fetchOrPrune(ctx context.Context, s *store.Store, p *plan) error {
-	for {
+	stop := keepSynced(s)
+	defer stop()
+	for swept := false; ; swept = true {
 		err := c.fetch.fetchAll(ctx, p.missing, parallel)
 		if !errors.Is(err, ErrFull) {
 			return err
 		}
+		before, roomErr := s.Room()
 		asked := 0
 		gone, pruneErr := s.Prune(ctx, c.toplevel, p.keep, func(store.Room) bool { asked++; return asked > 1 })
-		if pruneErr != nil || len(gone) == 0 {
-			return errors.Join(err, pruneErr)
+		after, afterErr := s.Room()
+		if problem := errors.Join(roomErr, pruneErr, afterErr); problem != nil {
+			return errors.Join(err, problem)
 		}
-		c.config.Say(fmt.Sprintf("the disk is full: removed generation %s", numbers(gone)))
+		switch {
+		case len(gone) > 0:
+			c.config.Say(fmt.Sprintf("the disk is full: removed generation %s", numbers(gone)))
+		case swept || after.Bytes <= before.Bytes && after.Inodes <= before.Inodes:
+			return fmt.Errorf("%w; nothing is left to remove: give it a larger disk, or a smaller system", err)
+		default:
+			c.config.Say("the disk is full: removed what nothing refers to")
+		}
 	}
+}
+
+// syncEvery is how much of a download a power cut can cost, in time. The kernel
+// alone keeps files back for half a minute, and their names for less: what a cut
+// leaves would mostly be empty files.
+const syncEvery = 5 * time.Second
+
+// keepSynced has what has arrived written to the disk now and then, until the
+// function that it returns is called.
+func keepSynced(s *store.Store) (stop func()) {
+	done, ended := make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(ended)
+		ticker := time.NewTicker(syncEvery)
+		defer ticker.Stop()
+		for {
+			select {
+			case <-ticker.C:
+				// Only a help: the one that counts comes before the registration,
+				// and has the same error.
+				_ = s.Sync()
+			case <-done:
+				return
+			}
+		}
+	}()
+	return func() { close(done); <-ended }
 }
 
 // checkToplevel looks for what starts the system. Stage 1 under systemd takes a

@@ -65,9 +65,9 @@ func (b *bench) hook(f func(w http.ResponseWriter, r *http.Request) http.Respons
 }
 
 // publish builds a system and copies it to the cache, signed.
-func (b *bench) publish(t *testing.T, salt string, packages, own int, options string) string {
+func (b *bench) publish(t *testing.T, salt string, packages, own int, options string, more ...string) string {
 	t.Helper()
-	toplevel := b.store.build(t, salt, packages, own)
+	toplevel := b.store.build(t, salt, packages, own, more...)
 	b.store.copyTo(t, b.cache, toplevel, "secret-key="+b.secret+"&"+options)
 	return toplevel
 }
@@ -320,10 +320,10 @@ func TestClosureBringsBackWhatIsLost(t *testing.T) {
 	b.store.verify(t, b.root, toplevel)
 }
 
-// onSmallDisk gives the machine a file system of so many bytes.
-func (b *bench) onSmallDisk(t *testing.T, size string) {
+// onSmallDisk gives the machine a file system with options of tmpfs.
+func (b *bench) onSmallDisk(t *testing.T, options string) {
 	t.Helper()
-	if err := unix.Mount("tmpfs", b.root, "tmpfs", 0, "size="+size); err != nil {
+	if err := unix.Mount("tmpfs", b.root, "tmpfs", 0, options); err != nil {
 		t.Fatalf("mount: %v (run as root, or by scripts/as-root.sh)", err)
 	}
 	t.Cleanup(func() {
@@ -335,7 +335,7 @@ func (b *bench) onSmallDisk(t *testing.T, size string) {
 
 func TestClosurePrunesWhatIsOld(t *testing.T) {
 	b := newBench(t)
-	b.onSmallDisk(t, "170M")
+	b.onSmallDisk(t, "size=170M")
 	var systems []string
 	for _, salt := range []string{"one", "two", "three", "four"} {
 		systems = append(systems, b.publish(t, salt, 3, 30_000_000, "compression=none"))
@@ -352,7 +352,7 @@ func TestClosurePrunesWhatIsOld(t *testing.T) {
 
 func TestClosureSaysThatTheDiskIsTooSmall(t *testing.T) {
 	b := newBench(t)
-	b.onSmallDisk(t, "100M")
+	b.onSmallDisk(t, "size=100M")
 	small := b.publish(t, "small", 3, 1000, "compression=none")
 	b.fetch(t, small)
 	large := b.publish(t, "large", 3, 60_000_000, "compression=none")
@@ -410,5 +410,28 @@ func TestPauseGivesUp(t *testing.T) {
 	c.patience = time.Millisecond
 	if _, err := c.text(t.Context(), "x.narinfo"); err == nil {
 		t.Error("no error from a server that isn't there")
+	}
+}
+
+// TestNixEngine has the real Nix do the download.
+func TestNixEngine(t *testing.T) {
+	b := newBench(t)
+	for _, name := range []string{"NIX_STATE_DIR", "NIX_LOG_DIR", "NIX_CONF_DIR", "HOME"} {
+		t.Setenv(name, filepath.Join(b.store.dir, "client", name))
+	}
+	toplevel := b.publish(t, "one", 3, 5000, "compression=zstd")
+	var said bytes.Buffer
+	if err := b.closureOf(t, toplevel).RunNix(t.Context(), &said); err != nil {
+		t.Fatalf("%v\n%s", err, said.String())
+	}
+	b.store.verify(t, b.root, toplevel)
+	if got := b.system(t); got != toplevel {
+		t.Errorf("the profile leads to %s", got)
+	}
+	_, public := b.store.key(t, "others-1")
+	b.key, _ = signature.ParsePublicKey(public)
+	other := b.publish(t, "two", 4, 5000, "compression=none")
+	if err := b.closureOf(t, other).RunNix(t.Context(), &said); err == nil || !strings.Contains(said.String(), "signature") {
+		t.Errorf("%v for paths that a key of others has signed; Nix said:\n%s", err, said.String())
 	}
 }

@@ -3,6 +3,7 @@ package closure
 import (
 	"compress/bzip2"
 	"compress/gzip"
+	"errors"
 	"fmt"
 	"io"
 	"sync"
@@ -19,22 +20,52 @@ const maxWindow = 16 << 20
 // decompress reads what a file of a cache holds. The function that it returns
 // must be called when the reader isn't needed any more.
 func decompress(r io.Reader, compression string) (io.Reader, func(), error) {
-	nothing := func() {}
+	decoder, done, err := newDecoder(r, compression)
+	if err != nil {
+		return nil, nil, err
+	}
+	return &decoding{decoder, compression}, done, nil
+}
+
+// decoding marks what is wrong with a compressed file.
+type decoding struct {
+	io.Reader
+	compression string
+}
+
+// Read is io.Reader's.
+func (d *decoding) Read(p []byte) (int, error) {
+	n, err := d.Reader.Read(p)
+	if err != nil && !errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
+		err = fmt.Errorf("%w: %s: %w", ErrAltered, d.compression, err)
+	}
+	return n, err
+}
+
+func newDecoder(r io.Reader, compression string) (decoder io.Reader, done func(), err error) {
+	done = func() {}
 	switch compression {
 	case "none":
-		return r, nothing, nil
+		return r, done, nil
 	case "zstd":
 		return unzstd(r)
 	case "xz":
-		decoder, err := xz.NewReader(r, maxWindow)
-		return decoder, nothing, err
+		decoder, err = xz.NewReader(r, maxWindow)
 	case "gzip":
-		decoder, err := gzip.NewReader(r)
-		return decoder, nothing, err
+		decoder, err = gzip.NewReader(r)
 	case "bzip2", "": // what a narinfo means that doesn't say
-		return bzip2.NewReader(r), nothing, nil
+		decoder = bzip2.NewReader(r)
+	default:
+		return nil, nil, unknownCompression(compression)
 	}
-	return nil, nil, fmt.Errorf("compression %.30q is none of none, zstd, xz, gzip, bzip2; "+
+	if err != nil {
+		return nil, nil, fmt.Errorf("%w: %s: %w", ErrAltered, compression, err)
+	}
+	return decoder, done, nil
+}
+
+func unknownCompression(compression string) error {
+	return fmt.Errorf("compression %.30q is none of none, zstd, xz, gzip, bzip2; "+
 		"make the cache anew with one of them, or use the engine nix", compression)
 }
 

@@ -31,8 +31,6 @@ func (c *cache) open(ctx context.Context, p *object) (*download, error) {
 	return d, c.insist(ctx, func(context.Context) error { return d.connect() })
 }
 
-var errStalled = fmt.Errorf("nothing came for %v", stallTime)
-
 func (d *download) connect() error {
 	ctx, cancel := context.WithCancelCause(d.ctx)
 	response, err := d.cache.get(ctx, d.path.url, d.at, d.etag)
@@ -41,7 +39,7 @@ func (d *download) connect() error {
 		return err
 	}
 	d.response, d.cancel = response, cancel
-	d.stall = time.AfterFunc(stallTime, func() { cancel(errStalled) })
+	d.stall = time.AfterFunc(d.cache.stall, func() { cancel(fmt.Errorf("nothing came for %v", d.cache.stall)) })
 	if d.at == 0 && response.Header.Get("Accept-Ranges") == "bytes" {
 		d.etag = response.Header.Get("ETag")
 	}
@@ -54,11 +52,16 @@ func (d *download) Read(p []byte) (int, error) {
 		if d.lost != nil {
 			return 0, d.lost
 		}
+		// It must not run while the disk is what is waited for.
+		d.stall.Reset(d.cache.stall)
 		n, err := d.response.Body.Read(p)
+		d.stall.Stop()
 		d.at += int64(n)
+		if d.path.fileSize >= 0 && d.at > d.path.fileSize {
+			return 0, fmt.Errorf("%w: the file is longer than %d bytes", ErrAltered, d.path.fileSize)
+		}
 		if n > 0 {
-			d.stall.Reset(stallTime)
-			d.retry.since, d.retry.next = time.Now(), 500*time.Millisecond
+			d.retry.reset()
 			return n, nil
 		}
 		if errors.Is(err, io.EOF) && (d.path.fileSize < 0 || d.at == d.path.fileSize) {

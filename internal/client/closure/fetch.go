@@ -31,7 +31,7 @@ type fetcher struct {
 
 	paths, bytes         atomic.Int64
 	pathTotal, byteTotal atomic.Int64
-	fetched              atomic.Int64 // bytes of NARs that came over the network
+	fetched              atomic.Int64 // bytes of NARs that came over the network, twice what came twice
 }
 
 // ErrAltered is in the error of a path whose content is not what was signed.
@@ -45,18 +45,42 @@ func (f *fetcher) progress() report.Progress {
 	}
 }
 
+// reset starts the progress anew.
+func (f *fetcher) reset() {
+	for _, counter := range []*atomic.Int64{&f.paths, &f.bytes, &f.pathTotal, &f.byteTotal} {
+		counter.Store(0)
+	}
+}
+
+// begin sets the progress to what is done already, and returns the rest.
+func (f *fetcher) begin(paths []object) (rest []*object) {
+	var bytes, total int64
+	for i := range paths {
+		p := &paths[i]
+		total += p.NarSize
+		if _, placed := f.placed.Load(p.Base); placed && f.store.InPlace(p.Base) {
+			bytes += p.NarSize
+		} else {
+			rest = append(rest, p)
+		}
+	}
+	f.bytes.Store(bytes)
+	f.byteTotal.Store(total)
+	f.paths.Store(int64(len(paths) - len(rest)))
+	f.pathTotal.Store(int64(len(paths)))
+	return rest
+}
+
 // fetchAll brings all paths into their places, so many at a time. What one path
 // lacks doesn't stop the others; a full disk and a lost server do.
 func (f *fetcher) fetchAll(ctx context.Context, paths []object, parallel int) error {
-	f.paths.Store(0)
-	f.bytes.Store(0)
-	f.pathTotal.Store(int64(len(paths)))
+	rest := f.begin(paths)
 	group, ctx := errgroup.WithContext(ctx)
 	group.SetLimit(parallel)
-	altered := make(chan error, len(paths))
-	for i := range paths {
+	altered := make(chan error, len(rest))
+	for _, p := range rest {
 		group.Go(func() error {
-			err := f.bring(ctx, &paths[i])
+			err := f.bring(ctx, p)
 			if err != nil && ctx.Err() != nil {
 				return context.Cause(ctx)
 			}
@@ -85,6 +109,7 @@ func (f *fetcher) bring(ctx context.Context, p *object) error {
 	if err != nil {
 		return fmt.Errorf("%s: %w", p.Base, err)
 	}
+	f.placed.Store(p.Base, struct{}{})
 	f.paths.Add(1)
 	return nil
 }
@@ -95,10 +120,6 @@ func (f *fetcher) bring(ctx context.Context, p *object) error {
 func (f *fetcher) isWhole(p *object) (bool, error) {
 	if !f.store.InPlace(p.Base) {
 		return false, nil
-	}
-	if _, placed := f.placed.Load(p.Base); placed {
-		f.bytes.Add(p.NarSize)
-		return true, nil
 	}
 	content := nar.NewReader(f.store.Dir(), p.Base, p.NarSize)
 	defer content.Close()
@@ -113,7 +134,7 @@ func (f *fetcher) isWhole(p *object) (bool, error) {
 
 // fetch downloads a path and moves it into its place if it is what was signed.
 func (f *fetcher) fetch(ctx context.Context, p *object) error {
-	err := f.cache.insist(ctx, func(ctx context.Context) error {
+	return f.cache.insist(ctx, func(ctx context.Context) error {
 		counted, err := f.unpack(ctx, p)
 		if err == nil {
 			err = f.store.Place(p.Base)
@@ -124,11 +145,6 @@ func (f *fetcher) fetch(ctx context.Context, p *object) error {
 		}
 		return nil
 	})
-	if err != nil {
-		return err
-	}
-	f.placed.Store(p.Base, struct{}{})
-	return nil
 }
 
 // unpack returns how many bytes it has added to the progress.
@@ -159,10 +175,11 @@ func (f *fetcher) unpackFrom(d *download, p *object) (int64, error) {
 	defer dir.Close()
 	// A byte more than there should be is enough to be told apart.
 	checked := &checker{from: io.LimitReader(content, p.NarSize+1), hash: sha256.New(), total: &f.bytes}
-	if err := nar.Unpack(checked, dir, p.Base); err != nil {
+	err = nar.Unpack(checked, dir, p.Base)
+	f.fetched.Add(checked.n)
+	if err != nil {
 		return checked.n, explain(err)
 	}
-	f.fetched.Add(checked.n)
 	if checked.n != p.NarSize || [32]byte(checked.hash.Sum(nil)) != p.NarHash {
 		return checked.n, ErrAltered
 	}
@@ -190,7 +207,7 @@ func (c *checker) Read(p []byte) (int, error) {
 var ErrFull = errors.New("the disk is full")
 
 func explain(err error) error {
-	if errors.Is(err, nar.ErrFormat) {
+	if errors.Is(err, nar.ErrFormat) && !errors.Is(err, ErrAltered) {
 		return fmt.Errorf("%w: %w", ErrAltered, err)
 	}
 	if errors.Is(err, unix.ENOSPC) || errors.Is(err, unix.EDQUOT) {

@@ -1,17 +1,14 @@
 package closure
 
 import (
-	"bytes"
 	"errors"
 	"fmt"
 	"io"
 	"slices"
 	"strings"
 
-	gonarinfo "github.com/nix-community/go-nix/pkg/narinfo"
 	"github.com/nix-community/go-nix/pkg/narinfo/signature"
 	"github.com/nix-community/go-nix/pkg/nixhash"
-	"github.com/nix-community/go-nix/pkg/storepath"
 
 	"ravenboot/internal/client/store"
 	"ravenboot/internal/narinfo"
@@ -20,9 +17,7 @@ import (
 const (
 	// maxNarinfo bounds the text about a path, in bytes. One with a thousand
 	// references has 60 kB.
-	maxNarinfo = 4 << 20
-	// maxNarSize bounds what is believed of a path, in bytes.
-	maxNarSize = 1 << 40
+	maxNarinfo = 1 << 20
 	hashLength = 32
 )
 
@@ -40,62 +35,77 @@ var ErrUntrusted = errors.New("no signature by a trusted key")
 // parseNarinfo reads what a cache says of the path base, and believes it only if
 // a trusted key has signed it.
 func parseNarinfo(text []byte, storeDir, base string, keys []signature.PublicKey) (object, error) {
-	info, err := gonarinfo.Parse(bytes.NewReader(text))
+	info, err := narinfo.Parse(text)
 	if err != nil {
 		return object{}, err
 	}
 	if info.StorePath != storeDir+"/"+base {
 		return object{}, fmt.Errorf("the cache answers with %.300q", info.StorePath)
 	}
-	if info.NarHash == nil || info.NarHash.Algo() != nixhash.SHA256 || info.NarSize == 0 || info.NarSize > maxNarSize {
-		return object{}, errors.New("it needs a NarHash of SHA-256 and a NarSize")
-	}
-	// What is signed has the references in order, whatever the order in the text.
+	// What is signed has each reference once, in order, whatever the text has.
 	slices.Sort(info.References)
-	fingerprint := narinfo.Fingerprint(info.StorePath, [32]byte(info.NarHash.Digest()), int64(info.NarSize), info.References)
-	if !signature.VerifyFirst(fingerprint, info.Signatures, keys) {
-		return object{}, untrusted(info.Signatures)
+	info.References = slices.Compact(info.References)
+	signatures, err := trusted(&info, keys)
+	if err != nil {
+		return object{}, err
 	}
-	p := object{url: info.URL, compression: info.Compression, fileSize: -1}
-	p.Path = store.Path{
-		Base: base, NarHash: [32]byte(info.NarHash.Digest()), NarSize: int64(info.NarSize), CA: info.CA,
-		References: slices.Compact(info.References),
-	}
-	if info.FileSize > 0 && info.FileSize <= maxNarSize {
-		p.fileSize = int64(info.FileSize)
-	}
+	p := object{url: info.URL, compression: info.Compression, fileSize: info.FileSize}
 	if info.Compression == "none" {
-		p.fileSize = p.NarSize
+		p.fileSize = info.NarSize // and this is signed
 	}
-	if info.Deriver != "" && info.Deriver != "unknown-deriver" {
-		p.Deriver = info.Deriver
+	p.Path = store.Path{
+		Base: base, NarHash: info.NarHash, NarSize: info.NarSize, References: info.References,
+		Deriver: info.Deriver, Signatures: signatures,
 	}
-	for _, s := range info.Signatures {
-		p.Signatures = append(p.Signatures, s.String())
+	if isContentAddress(info.CA) {
+		p.CA = info.CA
 	}
-	return p, p.check()
+	return p, nil
 }
 
-// untrusted names who did sign, which tells a wrong key from a missing one.
-func untrusted(signatures []signature.Signature) error {
-	if len(signatures) == 0 {
-		return fmt.Errorf("%w: it is not signed", ErrUntrusted)
-	}
+// trusted are the signatures by trusted keys. Others are not kept: nobody has
+// checked them, and the store's database would have them for good.
+func trusted(info *narinfo.Info, keys []signature.PublicKey) (good []string, err error) {
+	fingerprint := narinfo.Fingerprint(info.StorePath, info.NarHash, info.NarSize, info.References)
 	var names []string
-	for _, s := range signatures {
+	for _, text := range info.Signatures {
+		s, err := signature.ParseSignature(text)
+		if err != nil {
+			continue // of a form that is to come
+		}
 		names = append(names, s.Name)
-	}
-	return fmt.Errorf("%w: it is signed by %.300q only, or what it says was altered", ErrUntrusted, strings.Join(names, ", "))
-}
-
-// check looks at what becomes the name of a file.
-func (p *object) check() error {
-	for _, base := range append([]string{p.Base}, p.References...) {
-		if _, err := storepath.FromString(base); err != nil {
-			return fmt.Errorf("%.300q: %w", base, err)
+		if slices.ContainsFunc(keys, func(key signature.PublicKey) bool { return key.Verify(fingerprint, s) }) {
+			good = append(good, s.String())
 		}
 	}
-	return nil
+	switch {
+	case len(good) > 0:
+		return good, nil
+	case len(names) == 0:
+		return nil, fmt.Errorf("%w: it is not signed", ErrUntrusted)
+	}
+	// Who did sign tells a wrong key from a missing one.
+	return nil, fmt.Errorf("%w: it is signed by %.300q only, or what it says was altered", ErrUntrusted, strings.Join(names, ", "))
+}
+
+// isContentAddress tells whether Nix can read a CA. It isn't signed, and with
+// one that Nix can't read the store's database would be of no use to it. A path
+// does without.
+func isContentAddress(text string) bool {
+	kind, hash, _ := strings.Cut(text, ":")
+	switch kind {
+	case "text":
+	case "fixed":
+		hash = strings.TrimPrefix(hash, "r:")
+	default:
+		return false
+	}
+	algorithm, _, ok := strings.Cut(hash, ":")
+	if !ok || kind == "text" && algorithm != "sha256" {
+		return false
+	}
+	_, err := nixhash.ParseAny(hash, nil)
+	return err == nil
 }
 
 // readAll reads a short answer.

@@ -71,7 +71,7 @@ func (s *nixStore) run(t testing.TB, argv ...string) string {
 // system is the expression of a toplevel in miniature and its packages, of which
 // each refers to the one before and the last ones are large.
 const system = `
-{ salt, packages, own }:
+{ salt, packages, own, many ? 0 }:
 let
   run = name: environment: script: derivation (environment // {
     inherit name;
@@ -88,25 +88,26 @@ let
     seq ${toString (n * 3000)} > numbers
   '';
 in
-run "nixos-system-lab" { all = builtins.genList package packages; inherit salt own; } ''
+run "nixos-system-lab" { all = builtins.genList package packages; inherit salt own many; } ''
   printf '%s\n' $all > packages
   [ -z "$own" ] || head -c "$own" /dev/urandom > own
+  [ "$many" = 0 ] || { mkdir many; cd many; seq "$many" | split -l 1 -a 4; cd ..; }
   printf '%s' "$salt" > salt
   printf '#!/bin/sh\n' > init; chmod +x init
 ''
 `
 
 // build makes a toplevel of so many packages, with something of its own of so
-// many bytes.
-func (s *nixStore) build(t testing.TB, salt string, packages, own int) string {
+// many bytes, and more arguments.
+func (s *nixStore) build(t testing.TB, salt string, packages, own int, more ...string) string {
 	t.Helper()
 	file := filepath.Join(s.dir, "system.nix")
 	if err := os.WriteFile(file, []byte(system), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	return s.run(t, "nix-build", "--no-out-link", file,
+	return s.run(t, append([]string{"nix-build", "--no-out-link", file,
 		"--option", "sandbox", "false", "--option", "build-users-group", "", "--option", "substitute", "false",
-		"--argstr", "salt", salt, "--arg", "packages", fmt.Sprint(packages), "--argstr", "own", fmt.Sprint(own))
+		"--argstr", "salt", salt, "--arg", "packages", fmt.Sprint(packages), "--argstr", "own", fmt.Sprint(own)}, more...)...)
 }
 
 func (s *nixStore) closure(t testing.TB, toplevel string) []string {

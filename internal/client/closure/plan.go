@@ -29,27 +29,38 @@ func (p *plan) narBytes() (sum int64) {
 	return sum
 }
 
-// ask finds out what is missing of a toplevel's closure. What is valid here
-// isn't asked about: all that it refers to is valid too.
+// ask finds out what is missing of a toplevel's closure. The cache isn't asked
+// about what is valid here: the database knows what that refers to. Some of it
+// may be lost all the same.
 func (f *fetcher) ask(ctx context.Context, toplevel string) (plan, error) {
 	var p plan
 	seen := map[string]bool{toplevel: true}
 	level := []string{toplevel}
 	for len(level) > 0 {
-		wanted := slices.DeleteFunc(level, f.store.IsValid)
+		var wanted, next []string
+		follow := func(references []string) {
+			for _, reference := range references {
+				if !seen[reference] {
+					seen[reference] = true
+					next = append(next, reference)
+				}
+			}
+		}
+		for _, base := range level {
+			if f.store.IsValid(base) {
+				follow(f.store.References(base))
+			} else {
+				wanted = append(wanted, base)
+			}
+		}
 		found, err := f.askAll(ctx, wanted)
 		if err != nil {
 			return plan{}, err
 		}
-		level = nil
-		for _, one := range found {
-			for _, reference := range one.References {
-				if !seen[reference] {
-					seen[reference] = true
-					level = append(level, reference)
-				}
-			}
+		for i := range found {
+			follow(found[i].References)
 		}
+		level = next
 		p.missing = append(p.missing, found...)
 	}
 	for base := range seen {
@@ -63,28 +74,32 @@ func (f *fetcher) ask(ctx context.Context, toplevel string) (plan, error) {
 }
 
 // askAll asks about several paths at a time. The error names all that the cache
-// lacks or that nobody trusted has signed.
+// lacks or that nobody trusted has signed; a lost server ends it at once.
 func (f *fetcher) askAll(ctx context.Context, bases []string) ([]object, error) {
 	found := make([]object, len(bases))
-	var group errgroup.Group
+	group, ctx := errgroup.WithContext(ctx)
 	group.SetLimit(questions)
 	var lock sync.Mutex
 	var problems []error
 	for i, base := range bases {
 		group.Go(func() error {
 			one, err := f.askOne(ctx, base)
-			if err != nil {
-				lock.Lock()
-				defer lock.Unlock()
-				problems = append(problems, fmt.Errorf("%s: %w", base, err))
+			if err == nil {
+				found[i] = one
 				return nil
 			}
-			found[i] = one
+			err = fmt.Errorf("%s: %w", base, err)
+			if ctx.Err() != nil || passing(err) {
+				return err // it would be the same for each of the others, a minute each
+			}
+			lock.Lock()
+			defer lock.Unlock()
+			problems = append(problems, err)
 			return nil
 		})
 	}
-	_ = group.Wait() // its functions put their errors into problems
-	return found, joinSome(problems)
+	err := group.Wait()
+	return found, errors.Join(joinSome(problems), err)
 }
 
 func (f *fetcher) askOne(ctx context.Context, base string) (object, error) {

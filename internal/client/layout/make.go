@@ -168,14 +168,14 @@ func (m *making) writeTable(ctx context.Context, dev *device, mark *mark) error 
 	}
 	// What the kernel knew of the old table can be open for a moment still, in
 	// udev's hands.
-	return m.patiently(ctx, func() (bool, error) {
+	return patiently(ctx, func() (bool, error) {
 		err := t.Write()
 		return !errors.Is(err, unix.EBUSY), err
 	})
 }
 
 // patiently tries until it is done, or takes too long.
-func (m *making) patiently(ctx context.Context, try func() (done bool, err error)) error {
+func patiently(ctx context.Context, try func() (done bool, err error)) error {
 	deadline := time.Now().Add(patience)
 	for {
 		done, err := try()
@@ -244,7 +244,7 @@ func (m *making) node(ctx context.Context, dev *device, number int) (string, err
 		return "", err
 	}
 	var path string
-	err = m.patiently(ctx, func() (bool, error) {
+	err = patiently(ctx, func() (bool, error) {
 		path, err = partitionNode(unix.Major(no), unix.Minor(no), number)
 		return err == nil, err
 	})

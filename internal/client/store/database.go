@@ -8,7 +8,6 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
-	"slices"
 	"strings"
 	"time"
 
@@ -222,17 +221,12 @@ func (s *Store) remove(ctx context.Context, tx *sql.Tx, bases []string) error {
 	return nil
 }
 
-// Closure is a valid path and all that it refers to, directly or not, sorted.
-// It is empty if the path is not valid.
-func (s *Store) Closure(base string) []string {
-	seen := make(map[string]bool)
-	s.mark(base, seen)
-	var all []string
-	for base := range seen {
-		all = append(all, base)
+// References are what a valid path refers to.
+func (s *Store) References(base string) []string {
+	if e := s.valid[base]; e != nil {
+		return e.references
 	}
-	slices.Sort(all)
-	return all
+	return nil
 }
 
 // mark adds a valid path's closure to seen.

@@ -57,6 +57,12 @@ func (s *Store) SetSystem(toplevel string) error {
 			number = g.number
 		}
 	}
+	// Nix makes them when it needs them.
+	for _, dir := range []string{s.state("profiles"), s.state("gcroots")} {
+		if err := os.MkdirAll(dir, 0o755); err != nil {
+			return err
+		}
+	}
 	err = errors.Join(
 		replaceLink(s.full(toplevel), s.state("profiles", linkName(number))),
 		replaceLink(linkName(number), s.state("profiles", "system")),
@@ -71,6 +77,9 @@ func (s *Store) markNixOS() error {
 	tag := filepath.Join(s.root, "etc/NIXOS")
 	if exists(tag) {
 		return nil
+	}
+	if err := os.MkdirAll(filepath.Dir(tag), 0o755); err != nil {
+		return err
 	}
 	return writeFile(tag, "")
 }

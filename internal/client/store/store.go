@@ -67,13 +67,10 @@ func Open(root, storeDir string) (*Store, error) {
 }
 
 func (s *Store) makeDirs() error {
-	for _, dir := range []string{s.state("db"), s.state("profiles"), s.state("gcroots"), filepath.Join(s.root, "etc")} {
+	for _, dir := range []string{s.state("db"), s.state("profiles"), s.state("gcroots"), s.Dir()} {
 		if err := os.MkdirAll(dir, 0o755); err != nil {
 			return err
 		}
-	}
-	if err := os.MkdirAll(s.Dir(), 0o755); err != nil {
-		return err
 	}
 	// Builders of the booted system write into the store, as its own activation
 	// sets it.
