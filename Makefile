@@ -17,7 +17,7 @@ TEST_PACKAGES  := $(LAB_PACKAGES) gcc libc6-dev git \
 	dnsmasq-base isc-dhcp-client isc-dhcp-relay isc-dhcp-server kea-dhcp4-server udhcpc atftp iptables tcpdump systemd strace \
 	dosfstools xfsprogs btrfs-progs fdisk mount
 # The peers that the figures in docs/performance.md are beside.
-BENCH_PACKAGES := $(TEST_PACKAGES) nginx-light tftpd-hpa wrk
+BENCH_PACKAGES := $(TEST_PACKAGES) nginx-light tftpd-hpa wrk zstd
 
 .PHONY: build run test check unit boots lab bench packages-run packages-lab packages-test packages-bench clean
 

@@ -14,8 +14,6 @@ type sample struct {
 	server float64 // seconds of the processors that a client's server took
 	memory float64 // MiB, its peak
 	p99    float64 // milliseconds
-
-	serverCPU float64 // seconds; where the rate and the rest are a client's
 }
 
 // series is the turns of one server.
