@@ -61,9 +61,7 @@ func (b *bench) serveCache(o *supply, compression, addr, space string) (*served,
 		return nil, err
 	}
 	port := freePort()
-	config, err := write(dir, "ravenboot.toml", fmt.Sprintf(`[server]
-state_dir = "state"
-[http]
+	config, err := write(dir, "ravenboot.toml", fmt.Sprintf(`[http]
 listen = "%s:%d"
 [admin]
 listen = ""
