@@ -14,38 +14,43 @@ import (
 )
 
 // system is a made-up NixOS system: so many store paths, in a tree as deep as
-// those of real systems are, with so many files and bytes in all.
+// those of real systems are, with so many files and bytes in all. One of texts
+// has a file of 4 kB as each path, which Nix itself makes: 2,000 builders would
+// take minutes.
 type system struct {
 	name         string
 	paths, files int
 	bytes        int64 // of content
+	texts        bool
 }
 
 // The system that the figures are about, and one whose paths are all small.
 var (
-	wholeSystem = system{"lab", 300, 68_000, 1_050_000_000}
-	smallSystem = system{"small", 2_000, 4_000, 4_000_000}
+	wholeSystem = system{"lab", 300, 68_000, 1_050_000_000, false}
+	smallSystem = system{"small", 2_000, 2_000, 4_000, true}
 )
 
 // tenth is a smaller one of the same kind.
 func (s system) tenth() system {
-	return system{s.name, s.paths / 10, s.files / 10, s.bytes / 10}
+	return system{s.name, s.paths / 10, s.files / 10, s.bytes / 10, s.texts}
 }
 
 // expression is the system in the language of Nix. Path n refers to three more,
 // and path 0 is the toplevel. Generation g differs from the one before in the
 // path changed+g and in those on the way to it, which are five together.
 const expression = `
-{ name, generation, paths, files, bytes, builder }:
+{ name, generation, paths, files, bytes, texts, builder }:
 let
   changed = if paths > 60 then 40 else 4;
-  node = n: derivation {
+  below = n: map node (builtins.filter (m: m < paths) [ (3 * n + 1) (3 * n + 2) (3 * n + 3) ]);
+  digits = n: builtins.genList (i: builtins.hashString "sha256" "${toString n} ${toString i}") 60;
+  node = n: if texts && n > 0 then builtins.toFile "${name}-${toString n}" (toString (below n ++ digits n)) else derivation {
     name = if n == 0 then "nixos-system-${name}" else "${name}-${toString n}";
     system = "x86_64-linux";
     inherit builder;
     args = [ "make-path" (toString n) (toString paths) (toString files) (toString bytes)
       (toString (if n > changed && n <= changed + generation then n else 0)) ];
-    needs = map node (builtins.filter (m: m < paths) [ (3 * n + 1) (3 * n + 2) (3 * n + 3) ]);
+    needs = below n;
   };
 in node 0
 `
@@ -85,7 +90,7 @@ func (b *bench) build(store *nixStore, s system, generation int) (string, error)
 	return store.run("nix-build", "--no-out-link", file, "-j2",
 		"--option", "sandbox", "false", "--option", "build-users-group", "", "--option", "substitute", "false",
 		"--argstr", "name", s.name, "--argstr", "builder", b.self, "--arg", "generation", strconv.Itoa(generation),
-		"--arg", "paths", strconv.Itoa(s.paths), "--arg", "files", strconv.Itoa(s.files), "--arg", "bytes", fmt.Sprint(s.bytes))
+		"--arg", "texts", strconv.FormatBool(s.texts), "--arg", "paths", strconv.Itoa(s.paths), "--arg", "files", strconv.Itoa(s.files), "--arg", "bytes", fmt.Sprint(s.bytes))
 }
 
 // publish makes a toplevel a profile's generation.
@@ -126,9 +131,6 @@ func shares(paths int) []float64 {
 	sum := 0.0
 	for i, rank := range rand.New(rand.NewPCG(1, 2)).Perm(paths) {
 		all[i] = 1 / math.Pow(float64(rank+1), 0.8)
-		if paths > 1000 {
-			all[i] = 1
-		}
 		sum += all[i]
 	}
 	for i := range all {
