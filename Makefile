@@ -15,9 +15,9 @@ LAB_PACKAGES   := $(RUN_PACKAGES) $(QEMU) iproute2 util-linux
 TEST_PACKAGES  := $(LAB_PACKAGES) gcc libc6-dev git \
 	qemu-system-arm qemu-efi-aarch64 ovmf nix-bin squashfs-tools e2fsprogs iputils-ping \
 	dnsmasq-base isc-dhcp-client isc-dhcp-relay isc-dhcp-server kea-dhcp4-server udhcpc atftp iptables tcpdump systemd strace \
-	dosfstools xfsprogs btrfs-progs fdisk mount
+	dosfstools xfsprogs btrfs-progs fdisk mount sqlite3 xz-utils zstd bzip2
 # The peers that the figures in docs/performance.md are beside.
-BENCH_PACKAGES := $(TEST_PACKAGES) nginx-light tftpd-hpa wrk zstd
+BENCH_PACKAGES := $(TEST_PACKAGES) nginx-light tftpd-hpa wrk
 
 .PHONY: build run test check unit boots lab bench packages-run packages-lab packages-test packages-bench clean
 
@@ -58,8 +58,8 @@ lab: packages-lab build
 	scripts/as-root.sh scripts/lab.sh $(BIN) $(DEMO)
 
 bench: packages-bench build
-	$(GO) test -run '^$$' -bench . -benchmem ./bootscript ./cmd/ravenboot ./dhcp/... ./internal/boot ./internal/generation ./internal/web
-	scripts/as-root.sh $(GO) run ./integration/bench -ravenboot $(CURDIR)/$(BIN)
+	$(GO) test -run '^$$' -bench . -benchmem ./bootscript ./cmd/ravenboot ./dhcp/... ./internal/boot ./internal/generation ./internal/nar ./internal/web
+	scripts/as-root.sh $(GO) run ./integration/bench -ravenboot $(CURDIR)/$(BIN) -client $(CURDIR)/$(CLIENT)
 
 packages-run:
 	@scripts/packages.sh $(RUN_PACKAGES)

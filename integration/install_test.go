@@ -133,7 +133,7 @@ func (s *site) up(m *lab.Machine, name, toplevel string) {
 	}
 }
 
-// word is what a machine said last; the zero word is nothing.
+// word is what a machine said last.
 type word struct{ Machine, Name, Step, Outcome, Text string }
 
 func (s *site) lastWord() word {
@@ -145,6 +145,7 @@ func (s *site) lastWord() word {
 			return w
 		}
 	}
+	s.t.Fatalf("the server knows nothing of %s: %+v", lab.MAC(1), words)
 	return word{}
 }
 

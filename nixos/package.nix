@@ -9,7 +9,7 @@
 {
   lib,
   buildGoModule,
-  vendorHash ? "sha256-D6FoYVl5YOKv9eYa9ZLW3KJCVG0wP6ohCzTRaNVNa80=",
+  vendorHash ? "sha256-DQBwZhQiPI30F81eLaxnnqSlsmbmMx7Qi01sONLvW0c=",
 }:
 
 let

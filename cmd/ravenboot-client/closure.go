@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"path/filepath"
 	"time"
 
 	"github.com/nix-community/go-nix/pkg/narinfo/signature"
@@ -19,6 +20,7 @@ var closureCommand = command{
 	summary: "downloads what the chosen system needs and the disk lacks",
 	example: "  ravenboot-client closure -root /sysroot -public-key lab-1:6NCHdD59X431o0gWypbMrAURkbJ16ZPMQFGspcDShjY=\n" +
 		"  ravenboot-client closure -root /sysroot -engine nix\n",
+	step:    report.Closure,
 	prepare: prepareClosure,
 }
 
@@ -60,12 +62,15 @@ func (c *call) closure(ctx context.Context, f *closureFlags) error {
 	if err != nil {
 		return usageError{err}
 	}
+	begun := time.Now() // of all tries
 	return c.step(ctx, report.Closure, func(ctx context.Context, reporter *client.Reporter) (string, error) {
 		if engine == nix {
 			reporter.Tell(report.Report{Step: report.Closure, Outcome: report.Running, Text: "by nix copy"})
 			return config.Toplevel + " is here, by nix copy", download.RunNix(ctx, os.Stderr)
 		}
-		return c.download(ctx, download, config.Toplevel, reporter)
+		err := c.download(ctx, download, reporter)
+		return fmt.Sprintf("%s is here, %s fetched in %.1f s",
+			config.Toplevel, client.Bytes(download.Fetched()), time.Since(begun).Seconds()), err
 	})
 }
 
@@ -81,6 +86,10 @@ func (c *call) closureConfig(f *closureFlags) (closure.Config, error) {
 		}
 	}
 	var err error
+	// A database of SQLite has a URL, and so has a store of Nix.
+	if config.Root, err = filepath.Abs(f.root); err != nil {
+		return config, err
+	}
 	if config.Toplevel == "" {
 		if config.Toplevel, err = closure.ToplevelOf(c.settings.Init); err != nil {
 			return config, err
@@ -107,22 +116,26 @@ func (c *call) publicKeys(keys []string) (all []signature.PublicKey, err error) 
 }
 
 // download runs the native engine, and tells how far it is.
-func (c *call) download(ctx context.Context, d *closure.Closure, toplevel string, reporter *client.Reporter) (string, error) {
-	begun := time.Now()
+func (c *call) download(ctx context.Context, d *closure.Closure, reporter *client.Reporter) error {
 	finished := make(chan error, 1)
 	go func() { finished <- d.Run(ctx) }()
-	meter := newMeter(c.screen.terminal, begun)
+	every := logEvery
+	if c.screen.terminal {
+		every = terminalEvery
+	}
+	forScreen, forServer := newMeter(every, time.Now()), newMeter(logEvery, time.Now())
 	ticker := time.NewTicker(time.Second)
 	defer ticker.Stop()
 	for {
 		select {
 		case err := <-finished:
-			return fmt.Sprintf("%s is here, %s fetched in %.1f s",
-				toplevel, client.Bytes(d.Fetched()), time.Since(begun).Seconds()), err
+			return err
 		case now := <-ticker.C:
 			progress := d.Progress()
-			if line := meter.line(now, progress); line != "" {
+			if line := forScreen.line(now, progress); line != "" {
 				c.screen.progress(line)
+			}
+			if line := forServer.line(now, progress); line != "" {
 				reporter.Tell(report.Report{Step: report.Closure, Outcome: report.Running, Text: line, Progress: &progress})
 			}
 		}

@@ -17,6 +17,7 @@ var layoutCommand = command{
 	summary: "puts the disk in the declared order, if it isn't",
 	example: "  ravenboot-client layout -layout /etc/ravenboot/layout.json\n" +
 		"  ravenboot-client layout -layout layout.json -on-mismatch recreate\n",
+	step:    report.Layout,
 	prepare: prepareLayout,
 }
 

@@ -14,6 +14,7 @@ import (
 	"syscall"
 
 	"ravenboot/internal/client"
+	"ravenboot/internal/report"
 )
 
 // Exit codes.
@@ -33,6 +34,7 @@ func main() {
 // command is one of the program's subcommands.
 type command struct {
 	name, summary, example string
+	step                   string                                        // of a boot, that it does; "" if it does none
 	prepare                func(c *call) func(ctx context.Context) error // declares the flags, and returns what to do
 }
 
@@ -86,16 +88,36 @@ func runCommand(ctx context.Context, cmd command, args []string, stderr io.Write
 	}
 	var err error
 	if c.settings, err = client.ReadSettings(c.commandLine); err == nil {
-		err = do(ctx)
+		err = c.do(ctx, cmd, do)
 	}
 	if err == nil {
 		return exitOK
 	}
 	c.screen.say(fmt.Sprintf("%s: %v", cmd.name, err))
 	if usage := (usageError{}); errors.As(err, &usage) {
+		if cmd.step != "" {
+			c.giveUp(cmd.step, err)
+		}
 		return exitUsage
 	}
 	return exitFailure
+}
+
+func (c *call) do(ctx context.Context, cmd command, do func(context.Context) error) error {
+	if cmd.step != "" && c.NArg() > 0 {
+		return usageError{fmt.Errorf("%q is no flag", c.Arg(0))}
+	}
+	return do(ctx)
+}
+
+// giveUp says what follows from a mistake in the settings of a step: to do it
+// again would make the same of them.
+func (c *call) giveUp(step string, err error) {
+	const next = "not trying again: the settings must be put right first"
+	c.screen.say(next)
+	reporter := client.NewReporter(c.settings, c.screen.say)
+	defer reporter.Close()
+	reporter.Tell(report.Report{Step: step, Outcome: report.Failed, Text: err.Error() + "\n" + next})
 }
 
 // or is a flag's value, or the kernel command line's where the flag was not

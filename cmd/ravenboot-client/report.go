@@ -40,7 +40,7 @@ func (c *call) send(ctx context.Context, one report.Report) error {
 	defer cancel()
 	for pause := time.Second; ; pause *= 2 {
 		_, err := reporter.Send(ctx, one)
-		if err == nil || errors.Is(err, client.ErrNobody) {
+		if err == nil || errors.Is(err, client.ErrNobody) || errors.Is(err, client.ErrRefused) {
 			return err
 		}
 		if sleep(ctx, pause) != nil {

@@ -6,6 +6,7 @@ import (
 	"os"
 	"strings"
 	"sync"
+	"unicode"
 
 	"golang.org/x/sys/unix"
 )
@@ -32,7 +33,7 @@ func (s *screen) say(text string) {
 	s.lock.Lock()
 	defer s.lock.Unlock()
 	s.endLine()
-	for line := range strings.Lines(text) {
+	for line := range strings.Lines(printable(text)) {
 		fmt.Fprintf(s.out, "ravenboot: %s\n", strings.TrimRight(line, "\n"))
 	}
 }
@@ -42,7 +43,7 @@ func (s *screen) show(picture string) {
 	s.lock.Lock()
 	defer s.lock.Unlock()
 	s.endLine()
-	fmt.Fprintf(s.out, "\n%s\n\n", strings.TrimRight(picture, "\n"))
+	fmt.Fprintf(s.out, "\n%s\n\n", strings.TrimRight(printable(picture), "\n"))
 }
 
 func (s *screen) endLine() {
@@ -61,7 +62,18 @@ func (s *screen) progress(line string) {
 	}
 	s.lock.Lock()
 	defer s.lock.Unlock()
-	line = "ravenboot: " + line
+	line = "ravenboot: " + printable(line)
 	fmt.Fprintf(s.out, "\r%-*s", s.open, line)
 	s.open = len(line)
+}
+
+// printable takes out what a terminal would take for orders. Servers, caches and
+// the labels of disks are quoted in messages.
+func printable(text string) string {
+	return strings.Map(func(c rune) rune {
+		if c != '\n' && c != '\t' && unicode.IsControl(c) {
+			return '?'
+		}
+		return c
+	}, strings.ToValidUTF8(text, "?"))
 }

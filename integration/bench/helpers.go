@@ -8,14 +8,14 @@ import (
 )
 
 // helpers are the servers that this program is itself, as floors to compare
-// with, the DHCP load, which runs in a namespace, a builder of store paths, and a
-// cable.
+// with, the DHCP load, which runs in a namespace, a builder for Nix, and a
+// wire with the least that can be done through it.
 var helpers map[string]func(args []string) error
 
 func init() {
 	helpers = map[string]func([]string) error{
-		"serve-text": serveText, "serve-file": serveFile, "load-dora": loadDORA,
-		"make-path": makePath, "carry": carry,
+		"serve-text": serveText, "serve-file": serveFile, "load-dora": loadDORA, "fill-path": fillPath,
+		"relay": relay, "download": downloadOnce,
 	}
 }
 

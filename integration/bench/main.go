@@ -39,10 +39,9 @@ var parts = []part{
 	{"file", []string{"nginx"}, benchFile},
 	{"tftp", []string{"ip", "dnsmasq", "in.tftpd"}, benchTFTP},
 	{"dora", []string{"ip", "dnsmasq", "kea-dhcp4"}, benchDORA},
-	{"closure", []string{"nix"}, benchClosure},
-	{"gigabit", []string{"ip", "nix", "curl", "ping"}, benchGigabit},
-	{"squashfs", []string{"ip", "nix", "curl", "ping", "mksquashfs"}, benchSquashfs},
-	{"initrd", []string{"nix", "cpio", "zstd"}, benchInitrd},
+	{"closure", []string{"nix", "nix-store"}, benchClosure},
+	{"wire", []string{"nix", "nix-store"}, benchWire},
+	{"size", []string{"nix", "nix-store", "mksquashfs"}, benchSize},
 }
 
 func main() {
@@ -54,7 +53,7 @@ func main() {
 	var o options
 	flag.StringVar(&o.ravenboot, "ravenboot", "bin/ravenboot", "the `program` to measure")
 	flag.StringVar(&o.client, "client", "bin/ravenboot-client", "the `program` that downloads closures")
-	flag.StringVar(&o.only, "only", "", "what to measure, comma-separated: "+partNames())
+	flag.StringVar(&o.only, "only", "", "what to measure, comma-separated: start, script, file, tftp, dora, closure, wire, size")
 	flag.IntVar(&o.rounds, "rounds", 5, "rounds, in each of which every server has its turn")
 	flag.BoolVar(&o.quick, "quick", false, "one round of short turns, to see that everything runs")
 	flag.Parse()
@@ -95,14 +94,6 @@ func run(o options) error {
 	return nil
 }
 
-func partNames() string {
-	var names []string
-	for _, p := range parts {
-		names = append(names, p.name)
-	}
-	return strings.Join(names, ", ")
-}
-
 // choose is the parts that are named, or all, once what they need is there.
 func choose(only string) ([]part, error) {
 	chosen := parts
@@ -111,7 +102,7 @@ func choose(only string) ([]part, error) {
 		for name := range strings.SplitSeq(only, ",") {
 			i := slices.IndexFunc(parts, func(p part) bool { return p.name == name })
 			if i < 0 {
-				return nil, fmt.Errorf("-only: there is no %q; there are %s", name, partNames())
+				return nil, fmt.Errorf("-only: there is no %q; there are start, script, file, tftp, dora, closure, wire, size", name)
 			}
 			chosen = append(chosen, parts[i])
 		}

@@ -18,14 +18,11 @@ var peers = map[string]peer{
 	"ip":         {debian: "iproute2"},
 	"dnsmasq":    {debian: "dnsmasq-base", version: []string{"--version"}},
 	"kea-dhcp4":  {debian: "kea-dhcp4-server", version: []string{"-v"}},
-	"mksquashfs": {debian: "squashfs-tools"},
-	"cpio":       {debian: "cpio"},
-	"zstd":       {debian: "zstd"},
 	"in.tftpd":   {debian: "tftpd-hpa", version: []string{"-V"}},
-	"nginx":      {debian: "nginx-light", version: []string{"-v"}},
 	"nix":        {debian: "nix-bin", version: []string{"--version"}},
-	"curl":       {debian: "curl", version: []string{"--version"}},
-	"ping":       {debian: "iputils-ping"},
+	"nix-store":  {debian: "nix-bin"},
+	"mksquashfs": {debian: "squashfs-tools", version: []string{"-version"}},
+	"nginx":      {debian: "nginx-light", version: []string{"-v"}},
 }
 
 // missing says how to get the program, or nil if it is there.
@@ -41,7 +38,7 @@ func (b *bench) describe() {
 	fmt.Printf("%d rounds, turns of %v; load average at the start %s\n\n", b.rounds, b.turn(), loadAverage())
 	fmt.Printf("- %s\n- Linux %s\n", processors(), firstLine("uname", "-r"))
 	fmt.Printf("- ravenboot: %s\n", firstLine(b.ravenboot, "version"))
-	for _, program := range []string{"dnsmasq", "kea-dhcp4", "in.tftpd", "nginx", "nix"} {
+	for _, program := range []string{"dnsmasq", "kea-dhcp4", "in.tftpd", "nginx", "nix", "mksquashfs"} {
 		fmt.Printf("- %s: %s\n", program, firstLine(program, peers[program].version...))
 	}
 }

@@ -10,8 +10,6 @@ import (
 	"strconv"
 	"syscall"
 	"time"
-
-	"golang.org/x/sys/unix"
 )
 
 // bench is one run: its directory and its namespaces.
@@ -21,8 +19,9 @@ type bench struct {
 	self   string // this program, for its helpers
 	dir    string
 	spaces []string
-	mounts []string
 	next   int // number of the next directory
+
+	scratch *scratchStore // nil until a part needs it
 }
 
 func newBench(ctx context.Context, o options) (*bench, error) {
@@ -44,10 +43,7 @@ func (b *bench) close() {
 	for _, name := range b.spaces {
 		_ = exec.Command("ip", "netns", "delete", name).Run()
 	}
-	for _, dir := range b.mounts {
-		_ = unix.Unmount(dir, unix.MNT_DETACH)
-	}
-	_ = removeStore(b.dir)
+	_ = os.RemoveAll(b.dir)
 }
 
 // subdir is a new directory of the run.

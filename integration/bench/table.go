@@ -7,13 +7,15 @@ import (
 	"text/tabwriter"
 )
 
-// sample is what one server did in one turn, or one client.
+// sample is what one server did in one turn.
 type sample struct {
-	rate   float64 // units of work a second; for a client, seconds for all of it
-	cpu    float64 // seconds of its processors, for each unit
-	server float64 // seconds of the processors that a client's server took
-	memory float64 // MiB, its peak
+	rate   float64 // units of work a second
+	cpu    float64 // seconds of the server's processors, for each unit
+	memory float64 // MiB, the server's peak
 	p99    float64 // milliseconds
+	// serverCPU is in seconds, where the figures are those of a client.
+	serverCPU float64
+	carried   float64 // bytes that came over the wire
 }
 
 // series is the turns of one server.
@@ -78,26 +80,15 @@ var (
 	p99Column    = column{"p99 ms", func(s sample) float64 { return s.p99 }, "%.1f"}
 )
 
-// print writes a table of servers.
+// print writes a table of servers, and compares them.
 func print(title string, all []series, columns ...column) {
-	printTable(title, "server", "%.0f - %.0f", all, columns)
+	printTable(title, "server", all, columns...)
 	compare(all, "rate")
 }
 
-// printTimes writes a table of clients, which have the same work to do.
-func printTimes(title string, all []series) {
-	printTable(title, "client", "%.2f - %.2f", all, []column{
-		{"seconds", func(s sample) float64 { return s.rate }, "%.2f"},
-		{"its CPU s", func(s sample) float64 { return s.cpu }, "%.2f"},
-		{"server's CPU s", func(s sample) float64 { return s.server }, "%.2f"},
-		memoryColumn,
-	})
-	compare(all, "time")
-}
-
 // printTable writes a Markdown table of medians, the lowest and the highest rate
-// beside them.
-func printTable(title, who, span string, all []series, columns []column) {
+// beside them in the form of the first column.
+func printTable(title, who string, all []series, columns ...column) {
 	fmt.Printf("\n**%s**\n\n", title)
 	w := tabwriter.NewWriter(os.Stdout, 0, 0, 1, ' ', 0)
 	fmt.Fprintf(w, "| %s\t", who)
@@ -117,13 +108,14 @@ func printTable(title, who, span string, all []series, columns []column) {
 		for _, one := range s.samples {
 			lowest, highest = min(lowest, one.rate), max(highest, one.rate)
 		}
-		fmt.Fprintf(w, "| "+span+"\t|\n", lowest, highest)
+		fmt.Fprintf(w, "| "+columns[0].form+" - "+columns[0].form+"\t|\n", lowest, highest)
 	}
 	w.Flush()
 }
 
 // compare prints how the first of all did beside each other: the medians of the
-// rounds' ratios, because both of a round met the same noise.
+// rounds' ratios, because both of a round met the same noise. What is the name of
+// a sample's rate.
 func compare(all []series, what string) {
 	for i := range all[1:] {
 		own, other := &all[0], &all[1+i]

@@ -41,7 +41,7 @@ var ErrFormat = errors.New("not a Nix archive")
 func Unpack(src io.Reader, dir *os.File, name string) error {
 	buffer := windows.Get().(*[window]byte)
 	defer windows.Put(buffer)
-	u := unpacker{src: src, buffer: buffer[:]}
+	u := unpacker{src: src, buffer: buffer[:], asMade: map[uint32]bool{}}
 	if err := u.expect("nix-archive-1"); err != nil {
 		return err
 	}
@@ -58,6 +58,7 @@ type unpacker struct {
 	src      io.Reader
 	buffer   []byte
 	from, to int
+	asMade   map[uint32]bool // whether files made with a mode have it
 }
 
 // node makes a file, directory or symlink.
@@ -117,8 +118,7 @@ func (u *unpacker) file(dir int, name string, mode uint32) error {
 	}
 	err = u.content(fd, size)
 	if err == nil {
-		// The mode that it was made with lacks what the umask takes.
-		err = unix.Fchmod(fd, mode)
+		err = u.setMode(fd, mode)
 	}
 	if closeErr := unix.Close(fd); err == nil {
 		err = closeErr
@@ -127,6 +127,25 @@ func (u *unpacker) file(dir int, name string, mode uint32) error {
 		return err
 	}
 	return setTime(dir, name)
+}
+
+// setMode gives a file the mode that it was made with, of which the umask or an
+// ACL of the directory may have taken something. What they take of one file they
+// take of all, so one look saves a system call for each of the others.
+func (u *unpacker) setMode(fd int, mode uint32) error {
+	asMade, known := u.asMade[mode]
+	if !known {
+		var stat unix.Stat_t
+		if err := unix.Fstat(fd, &stat); err != nil {
+			return err
+		}
+		asMade = stat.Mode&0o7777 == mode
+		u.asMade[mode] = asMade
+	}
+	if asMade {
+		return nil
+	}
+	return unix.Fchmod(fd, mode)
 }
 
 // content writes the next size bytes to a file, and passes over their padding.

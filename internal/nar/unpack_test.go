@@ -41,8 +41,17 @@ func opened(t testing.TB) *os.File {
 }
 
 func TestUnpackIsTheWayBack(t *testing.T) {
-	old := unix.Umask(0o077)
-	defer unix.Umask(old)
+	for _, mask := range []int{0o022, 0o077} {
+		t.Run(fmt.Sprintf("umask %03o", mask), func(t *testing.T) {
+			old := unix.Umask(mask)
+			defer unix.Umask(old)
+			testUnpackIsTheWayBack(t)
+		})
+	}
+}
+
+func testUnpackIsTheWayBack(t *testing.T) {
+	t.Helper()
 	for name, nodes := range nartest.Objects {
 		t.Run(name, func(t *testing.T) {
 			from := t.TempDir()
@@ -211,7 +220,8 @@ func FuzzUnpack(f *testing.F) {
 	})
 }
 
-func BenchmarkUnpack(b *testing.B) {
+// manyFiles is the archive of a directory of a thousand files, 16 kB on average.
+func manyFiles(b *testing.B) []byte {
 	nodes := []nartest.Node{nartest.Dir("")}
 	random := rand.New(rand.NewPCG(1, 2))
 	for i := range 1000 {
@@ -219,7 +229,11 @@ func BenchmarkUnpack(b *testing.B) {
 	}
 	from := b.TempDir()
 	nartest.Plant(b, from, nartest.Base, nodes...)
-	text := readNAR(b, from, nartest.Base)
+	return readNAR(b, from, nartest.Base)
+}
+
+func BenchmarkUnpack(b *testing.B) {
+	text := manyFiles(b)
 	dir := opened(b)
 	b.SetBytes(int64(len(text)))
 	b.ReportAllocs()

@@ -1,137 +1,174 @@
 package narinfo
 
 import (
+	"crypto/sha256"
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 
 	"github.com/nix-community/go-nix/pkg/nixhash"
-	"github.com/nix-community/go-nix/pkg/storepath"
 )
 
 const (
-	// maxSize bounds what is believed of a path or its file, in bytes.
-	maxSize = 1 << 40
-	// maxName is the longest name of a store path, in bytes (Nix's path.hh).
-	maxName = 211
-	// hashLength is the length of the hash in a store path.
-	hashLength = 32
+	// MaxText bounds a narinfo, in bytes. One with a thousand references takes
+	// 50 kB.
+	MaxText = 4 << 20
+	// MaxReferences bounds what is believed of a store path. The environment of
+	// a large desktop has a few thousand.
+	MaxReferences = 100_000
+	// maxWord is in bytes, of a value that is only handed on.
+	maxWord       = 1000
+	maxSignatures = 100
 )
 
-// Info is what a binary cache says of a store path. Paths but StorePath are
-// given by their last component.
-type Info struct {
-	StorePath   string
-	URL         string // of the file, relative to the cache
-	Compression string
-	FileSize    int64 // -1 if the cache doesn't say
-	NarHash     [32]byte
-	NarSize     int64
-	References  []string
-	Deriver     string // "" if it isn't known
-	Signatures  []string
-	CA          string
-}
-
-// Parse reads a narinfo. As in Nix, keys that it doesn't know say nothing; the
-// parser of go-nix fails on them, and takes a megabyte for each text.
-func Parse(text []byte) (Info, error) {
-	info := Info{FileSize: -1}
-	seen := make(map[string]bool)
-	number := 0
+// Parse reads the narinfo of the store path base, in a store. Keys that it
+// doesn't know are passed over, as Nix does, which gains some from time to time.
+func Parse(text []byte, storeDir, base string) (*Info, error) {
+	if len(text) > MaxText {
+		return nil, fmt.Errorf("the narinfo is longer than %d bytes", MaxText)
+	}
+	i := &Info{}
+	given := make(map[string]bool)
 	for line := range strings.Lines(string(text)) {
-		number++
-		if line == "\n" {
+		key, value, ok := strings.Cut(strings.TrimSuffix(line, "\n"), ":")
+		if !ok {
+			return nil, fmt.Errorf("%.300q is not KEY: VALUE", line)
+		}
+		read, known := keys[key]
+		if !known {
 			continue
 		}
-		key, value, ok := strings.Cut(strings.TrimSuffix(line, "\n"), ":")
-		if !ok || !strings.HasSuffix(line, "\n") {
-			return Info{}, fmt.Errorf("line %d: %.100q is no whole line of a narinfo", number, line)
+		if given[key] && key != "Sig" {
+			return nil, fmt.Errorf("%s is there twice", key)
 		}
-		if seen[key] && key != "Sig" {
-			return Info{}, fmt.Errorf("line %d: %.100q is there twice", number, key)
-		}
-		seen[key] = true
-		if err := info.set(key, strings.TrimPrefix(value, " ")); err != nil {
-			return Info{}, fmt.Errorf("line %d: %s: %w", number, key, err)
+		given[key] = true
+		// A copy, or a few words of it would keep the whole text in memory.
+		if err := read(i, storeDir, strings.Clone(strings.TrimPrefix(value, " "))); err != nil {
+			return nil, fmt.Errorf("%s: %w", key, err)
 		}
 	}
-	return info, info.check(seen)
-}
-
-func (i *Info) set(key, value string) (err error) {
-	switch key {
-	case "StorePath":
-		i.StorePath = value
-	case "URL":
-		i.URL = value
-	case "Compression":
-		i.Compression = value
-	case "FileSize":
-		i.FileSize, err = parseSize(value)
-	case "NarSize":
-		i.NarSize, err = parseSize(value)
-	case "NarHash":
-		i.NarHash, err = parseHash(value)
-	case "References":
-		i.References = strings.Fields(value)
-	case "Deriver":
-		if value != "unknown-deriver" {
-			i.Deriver = value
-		}
-	case "Sig":
-		i.Signatures = append(i.Signatures, value)
-	case "CA":
-		i.CA = value
-	}
-	return err
-}
-
-func (i *Info) check(seen map[string]bool) error {
 	for _, key := range []string{"StorePath", "URL", "NarHash", "NarSize"} {
-		if !seen[key] {
-			return fmt.Errorf("%s is missing", key)
+		if !given[key] {
+			return nil, fmt.Errorf("%s is missing", key)
 		}
 	}
-	if i.NarSize == 0 {
-		return errors.New("NarSize is 0")
+	if i.Base != base {
+		return nil, fmt.Errorf("it is the narinfo of %s", i.Base)
 	}
-	// These become names of files, and rows of a database that Nix reads.
-	paths := append([]string{i.StorePath[strings.LastIndexByte(i.StorePath, '/')+1:]}, i.References...)
-	if i.Deriver != "" {
-		paths = append(paths, i.Deriver)
+	if i.Compression == "" {
+		i.Compression = "bzip2" // as Nix takes it
 	}
-	for _, base := range paths {
-		if err := CheckBase(base); err != nil {
-			return err
+	return i, nil
+}
+
+// keys are those that narinfos are known to have, each with what reads its value.
+var keys = map[string]func(i *Info, storeDir, value string) error{
+	"StorePath": func(i *Info, storeDir, value string) (err error) {
+		i.Base, err = BaseOf(storeDir, value)
+		return err
+	},
+	"URL": func(i *Info, _, value string) error {
+		i.URL = value
+		return CheckWord(value)
+	},
+	"Compression": func(i *Info, _, value string) error {
+		i.Compression = value
+		if value == "" {
+			return nil
 		}
+		return CheckWord(value)
+	},
+	"FileHash": func(i *Info, _, value string) error {
+		hash, err := parseHash(value)
+		i.FileHash = &hash
+		return err
+	},
+	"FileSize": func(i *Info, _, value string) (err error) {
+		i.FileSize, err = parseSize(value)
+		return err
+	},
+	"NarHash": func(i *Info, _, value string) (err error) {
+		i.NarHash, err = parseHash(value)
+		return err
+	},
+	"NarSize": func(i *Info, _, value string) (err error) {
+		if i.NarSize, err = parseSize(value); err == nil && i.NarSize == 0 {
+			err = errors.New("no NAR is empty")
+		}
+		return err
+	},
+	"References": func(i *Info, _, value string) (err error) {
+		i.References, err = parseReferences(value)
+		return err
+	},
+	"Deriver": func(i *Info, _, value string) error {
+		if value == "unknown-deriver" || value == "" {
+			return nil
+		}
+		i.Deriver = value
+		return CheckBase(value)
+	},
+	"Sig": func(i *Info, _, value string) error {
+		if len(i.Signatures) == maxSignatures {
+			return fmt.Errorf("more than %d", maxSignatures)
+		}
+		i.Signatures = append(i.Signatures, value)
+		return CheckWord(value)
+	},
+	"CA": func(i *Info, _, value string) error {
+		i.CA = value
+		return CheckWord(value)
+	},
+}
+
+// CheckWord refuses what is handed on and could be more than a word of a line.
+func CheckWord(value string) error {
+	if value == "" || len(value) > maxWord || strings.ContainsFunc(value, func(r rune) bool { return r <= ' ' || r > '~' }) {
+		return fmt.Errorf("%.300q is empty, too long, or has characters that don't belong there", value)
 	}
 	return nil
 }
 
-func parseSize(text string) (int64, error) {
-	n, err := strconv.ParseUint(text, 10, 63)
-	if err != nil || n > maxSize {
-		return 0, fmt.Errorf("%.100q is no size of up to %d bytes", text, int64(maxSize))
+// parseSize reads a number of bytes. 0 is what Nix has where it doesn't know.
+func parseSize(value string) (int64, error) {
+	size, err := strconv.ParseInt(value, 10, 64)
+	if err != nil || size < 0 {
+		return 0, fmt.Errorf("%.300q is no size", value)
 	}
-	return int64(n), nil
+	return size, nil
 }
 
-func parseHash(text string) (hash [32]byte, err error) {
-	parsed, err := nixhash.ParseAny(text, nil)
-	if err != nil || parsed.Algo() != nixhash.SHA256 {
-		return hash, fmt.Errorf("%.100q is no SHA-256", text)
+// parseHash reads a SHA-256 in any of the forms that Nix writes.
+func parseHash(value string) (hash [sha256.Size]byte, err error) {
+	if len(value) > maxWord {
+		return hash, errors.New("too long for a hash")
 	}
-	return [32]byte(parsed.Digest()), nil
+	parsed, err := nixhash.ParseAny(value, nil)
+	if err != nil {
+		return hash, err
+	}
+	if parsed.Algo() != nixhash.SHA256 || len(parsed.Digest()) != len(hash) {
+		return hash, fmt.Errorf("%.300q is no SHA-256", value)
+	}
+	return [sha256.Size]byte(parsed.Digest()), nil
 }
 
-// CheckBase says whether a text is the last component of a store path. go-nix
-// alone would take "HASH-x/../HASH-y" for one.
-func CheckBase(base string) error {
-	_, err := storepath.FromString(base)
-	if err != nil || strings.ContainsRune(base, '/') || len(base) > hashLength+1+maxName {
-		return fmt.Errorf("%.300q is no store path HASH-NAME", base)
+func parseReferences(value string) ([]string, error) {
+	references := strings.Fields(value)
+	if len(references) > MaxReferences {
+		return nil, fmt.Errorf("more than %d", MaxReferences)
 	}
-	return nil
+	for _, reference := range references {
+		if err := CheckBase(reference); err != nil {
+			return nil, err
+		}
+	}
+	// Signatures are over sorted references, none twice.
+	slices.Sort(references)
+	if references = slices.Compact(references); len(references) == 0 {
+		return nil, nil
+	}
+	return references, nil
 }

@@ -48,7 +48,7 @@ func BenchmarkNAR(b *testing.B) {
 			b.Run(fmt.Sprintf("%s, zstd %v", name, compressed), func(b *testing.B) {
 				c, server := planted(b, slog.New(slog.DiscardHandler), map[string][]nartest.Node{nartest.Base: nodes})
 				o := c.view.Load().objects[nartest.Base[:hashLength]]
-				b.SetBytes(o.narSize)
+				b.SetBytes(o.NarSize)
 				b.ReportAllocs()
 				for b.Loop() {
 					r, err := http.Get(server.URL + o.resource(compressed).String())

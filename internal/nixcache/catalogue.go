@@ -33,7 +33,7 @@ func (c *catalogue) closure(ctx context.Context, base string) ([]*object, error)
 		for _, base := range next {
 			o := c.known[base]
 			closure = append(closure, o)
-			for _, reference := range o.references {
+			for _, reference := range o.References {
 				if !seen[reference] {
 					seen[reference] = true
 					references = append(references, reference)
@@ -63,9 +63,6 @@ func (c *catalogue) lookUp(ctx context.Context, bases []string) error {
 			o, err := c.learn(ctx, base)
 			if err != nil {
 				return err
-			}
-			if o.base != base {
-				return fmt.Errorf("the narinfo of %s is that of %s", base, o.base)
 			}
 			mu.Lock()
 			defer mu.Unlock()

@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+
+	"ravenboot/internal/narinfo"
 )
 
 // Problem keeps machines from what is on offer.
@@ -79,15 +81,15 @@ func (u *upstream) problem(err error) Problem {
 }
 
 func (u *upstream) check(ctx context.Context, toplevel string) error {
-	base, err := baseOf(u.storeDir(), toplevel)
+	base, err := narinfo.BaseOf(u.storeDir(), toplevel)
 	if err != nil {
 		return fmt.Errorf("%w: %w", errForGood, err)
 	}
-	text, err := u.remote.small(ctx, base[:hashLength]+".narinfo", maxNarinfo)
+	text, err := u.remote.small(ctx, base[:hashLength]+".narinfo", narinfo.MaxText)
 	if err != nil {
 		return err
 	}
-	if _, err = u.believe(text, base[:hashLength]); err != nil {
+	if _, err = u.believe(text, base); err != nil {
 		return fmt.Errorf("%w: %w", errForGood, err)
 	}
 	return nil

@@ -6,26 +6,28 @@ import (
 	"slices"
 	"strings"
 	"sync"
+
+	"ravenboot/internal/narinfo"
 )
 
 // closures knows store paths, and so the closures that they make up. It is not
 // safe for concurrent use.
 type closures struct {
 	store *store
-	sign  func(*facts) ([]byte, error)
+	sign  func(*narinfo.Facts) ([]byte, error)
 	known map[string]*object // by base
 	// changed says that there is something to save.
 	changed bool
 }
 
-func newClosures(s *store, sign func(*facts) ([]byte, error)) *closures {
+func newClosures(s *store, sign func(*narinfo.Facts) ([]byte, error)) *closures {
 	return &closures{store: s, sign: sign, known: make(map[string]*object)}
 }
 
-func (c *closures) add(f facts, at stamp) {
-	o := &object{facts: f, stamp: at}
-	o.narinfo = sync.OnceValues(func() ([]byte, error) { return c.sign(&o.facts) })
-	c.known[f.base] = o
+func (c *closures) add(f narinfo.Facts, at stamp) {
+	o := &object{Facts: f, stamp: at}
+	o.narinfo = sync.OnceValues(func() ([]byte, error) { return c.sign(&o.Facts) })
+	c.known[f.Base] = o
 	c.changed = true
 }
 
@@ -71,9 +73,9 @@ func (c *closures) learn(ctx context.Context, bases []string) error {
 		at[base] = stamps[i]
 	}
 	for _, f := range all {
-		s, asked := at[f.base]
+		s, asked := at[f.Base]
 		if !asked {
-			return fmt.Errorf("nix-store --dump-db told of %s, which it was not asked for", f.base)
+			return fmt.Errorf("nix-store --dump-db told of %s, which it was not asked for", f.Base)
 		}
 		c.add(f, s)
 	}
@@ -92,14 +94,14 @@ func (c *closures) walk(base string) []*object {
 			return nil
 		}
 		closure = append(closure, o)
-		for _, reference := range o.references {
+		for _, reference := range o.References {
 			if !seen[reference] {
 				seen[reference] = true
 				next = append(next, reference)
 			}
 		}
 	}
-	slices.SortFunc(closure, func(a, b *object) int { return strings.Compare(a.base, b.base) })
+	slices.SortFunc(closure, func(a, b *object) int { return strings.Compare(a.Base, b.Base) })
 	return closure
 }
 
@@ -117,7 +119,7 @@ func (c *closures) forgetChanged() {
 // keep forgets all paths but these.
 func (c *closures) keep(objects map[string]*object) {
 	for base, o := range c.known {
-		if objects[o.hash()] != o {
+		if objects[o.Hash()] != o {
 			delete(c.known, base)
 			c.changed = true
 		}

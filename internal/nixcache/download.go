@@ -128,7 +128,7 @@ func (f *follower) Seek(offset int64, whence int) (int64, error) {
 	case io.SeekCurrent:
 		offset += f.at
 	case io.SeekEnd:
-		offset += f.download.listing.fileSize
+		offset += f.download.listing.FileSize
 	}
 	if offset < 0 {
 		return 0, errors.New("seek before the beginning")
@@ -166,7 +166,7 @@ func (d *download) get(ctx context.Context, remote *remote) error {
 	if d.arrived > 0 {
 		header.Set("Range", fmt.Sprintf("bytes=%d-", d.arrived))
 	}
-	response, err := remote.get(ctx, d.listing.url, header)
+	response, err := remote.get(ctx, d.listing.URL, header)
 	if err != nil {
 		return err
 	}
@@ -211,7 +211,7 @@ func (d *download) receive(body io.Reader) error {
 			}
 			d.tell(func() { d.arrived += int64(n) })
 		}
-		switch size := d.listing.fileSize; {
+		switch size := d.listing.FileSize; {
 		case size != 0 && d.arrived == size:
 			return nil
 		case errors.Is(err, io.EOF) && size != 0:
@@ -227,8 +227,8 @@ func (d *download) receive(body io.Reader) error {
 // mostFile bounds a file whose size nobody knows: a compression that makes a NAR
 // larger doesn't by much.
 func (l *listing) mostFile() int64 {
-	if l.fileSize != 0 {
-		return l.fileSize
+	if l.FileSize != 0 {
+		return l.FileSize
 	}
-	return l.narSize + l.narSize/8 + 1<<20
+	return l.NarSize + l.NarSize/8 + 1<<20
 }

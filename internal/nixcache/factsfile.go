@@ -13,6 +13,8 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+
+	"ravenboot/internal/narinfo"
 )
 
 // FactsFile is the name in the state directory of what is known of store
@@ -62,8 +64,8 @@ func (c *closures) encode() ([]byte, error) {
 	for _, base := range slices.Sorted(maps.Keys(c.known)) {
 		o := c.known[base]
 		err = errors.Join(err, encoder.Encode(factsLine{
-			Path: o.base, NarHash: hex.EncodeToString(o.narHash[:]), NarSize: o.narSize,
-			Deriver: o.deriver, References: o.references, stamp: o.stamp,
+			Path: o.Base, NarHash: hex.EncodeToString(o.NarHash[:]), NarSize: o.NarSize,
+			Deriver: o.Deriver, References: o.References, stamp: o.stamp,
 		}))
 	}
 	return text.Bytes(), err
@@ -101,14 +103,14 @@ func (c *closures) decode(text io.Reader) error {
 		return err
 	}
 	for _, line := range lines {
-		c.add(line.facts, line.stamp)
+		c.add(line.Facts, line.stamp)
 	}
 	c.changed = false
 	return nil
 }
 
 type stampedFacts struct {
-	facts
+	narinfo.Facts
 	stamp
 }
 
@@ -131,9 +133,9 @@ func readFacts(decoder *json.Decoder) ([]stampedFacts, error) {
 	}
 }
 
-func (l *factsLine) facts() (f facts, err error) {
-	f = facts{base: l.Path, narSize: l.NarSize, deriver: l.Deriver, references: l.References}
-	if f.narHash, err = parseHash(l.NarHash); err != nil {
+func (l *factsLine) facts() (f narinfo.Facts, err error) {
+	f = narinfo.Facts{Base: l.Path, NarSize: l.NarSize, Deriver: l.Deriver, References: l.References}
+	if f.NarHash, err = parseHash(l.NarHash); err != nil {
 		return f, err
 	}
 	names := append([]string{l.Path}, l.References...)
@@ -141,7 +143,7 @@ func (l *factsLine) facts() (f facts, err error) {
 		names = append(names, l.Deriver)
 	}
 	for _, name := range names {
-		if err := parseBase(name); err != nil {
+		if err := narinfo.CheckBase(name); err != nil {
 			return f, err
 		}
 	}

@@ -17,10 +17,11 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/klauspost/compress/zstd"
-	"github.com/nix-community/go-nix/pkg/narinfo"
+	gonarinfo "github.com/nix-community/go-nix/pkg/narinfo"
 	"github.com/nix-community/go-nix/pkg/narinfo/signature"
 
 	"ravenboot/internal/nar/nartest"
+	"ravenboot/internal/narinfo"
 )
 
 // planted is a cache that serves store objects which no Nix has made.
@@ -35,9 +36,9 @@ func planted(t testing.TB, log *slog.Logger, nodes map[string][]nartest.Node) (*
 	all := make(map[string]*object)
 	for base, nodes := range nodes {
 		nartest.Plant(t, config.StoreDir, base, nodes...)
-		f := facts{base: base, narSize: int64(len(readNAR(t, config.StoreDir, base)))}
+		f := narinfo.Facts{Base: base, NarSize: int64(len(readNAR(t, config.StoreDir, base)))}
 		closures.add(f, stamp{})
-		all[f.hash()] = closures.known[base]
+		all[f.Hash()] = closures.known[base]
 	}
 	c.view.Store(&view{objects: all})
 	server := httptest.NewServer(c)
@@ -152,9 +153,9 @@ func TestNarinfo(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	f := facts{
-		base: nartest.Base, narHash: [32]byte{1, 2, 3}, narSize: 1234, deriver: nartest.Base + ".drv",
-		references: []string{"00bgd045z0d4icpbc2yyz4gx48ak44la-a", "10bgd045z0d4icpbc2yyz4gx48ak44la-b"},
+	f := narinfo.Facts{
+		Base: nartest.Base, NarHash: [32]byte{1, 2, 3}, NarSize: 1234, Deriver: nartest.Base + ".drv",
+		References: []string{"00bgd045z0d4icpbc2yyz4gx48ak44la-a", "10bgd045z0d4icpbc2yyz4gx48ak44la-b"},
 	}
 	for _, test := range []struct {
 		zstd bool
@@ -163,7 +164,7 @@ func TestNarinfo(t *testing.T) {
 		{false, []string{"Compression: none\n", "FileSize: 1234\n", ".nar\n"}},
 		{true, []string{"Compression: zstd\n", ".nar.zst\n"}},
 	} {
-		text, err := f.narinfo("/nix/store", test.zstd, key)
+		text, err := made(&f, "/nix/store", test.zstd, key)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -172,7 +173,7 @@ func TestNarinfo(t *testing.T) {
 				t.Errorf("no %q in\n%s", want, text)
 			}
 		}
-		info, err := narinfo.Parse(bytes.NewReader(text))
+		info, err := gonarinfo.Parse(bytes.NewReader(text))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -186,7 +187,7 @@ func TestNarinfo(t *testing.T) {
 		if !public.Verify(info.Fingerprint(), info.Signatures[0]) {
 			t.Errorf("the signature is not that of %s", info.Fingerprint())
 		}
-		if d := cmp.Diff(f.references, info.References); d != "" || info.Deriver != f.deriver || info.NarSize != 1234 {
+		if d := cmp.Diff(f.References, info.References); d != "" || info.Deriver != f.Deriver || info.NarSize != 1234 {
 			t.Errorf("%s\n%s", d, text)
 		}
 	}

@@ -6,31 +6,22 @@ import (
 	"ravenboot/internal/narinfo"
 )
 
-// fingerprint is what is signed of a store path.
-func (f *facts) fingerprint(storeDir string) string {
-	return narinfo.Fingerprint(storeDir+"/"+f.base, f.narHash, f.narSize, f.references)
-}
-
-func (f *facts) narHash32() string { return nixbase32.EncodeToString(f.narHash[:]) }
-
-func (f *facts) hash() string { return f.base[:hashLength] }
-
 // resource names the NAR that is made from the store.
-func (f *facts) resource(zstd bool) resource {
-	r := resource{kind: kindNAR, hash: f.hash(), content: f.narHash32()}
+func (o *object) resource(zstd bool) resource {
+	r := resource{kind: kindNAR, hash: o.Hash(), content: nixbase32.EncodeToString(o.NarHash[:])}
 	if zstd {
 		r.suffix = suffixes[CompressionZstd]
 	}
 	return r
 }
 
-// narinfo is the signed text for clients. FileHash and FileSize are left out
-// for compressed NARs, which are made while they are sent; clients check
-// NarHash.
-func (f *facts) narinfo(storeDir string, zstd bool, key Key) ([]byte, error) {
-	l := listing{facts: *f, compression: CompressionNone, fileHash: &f.narHash, fileSize: f.narSize}
+// made is the signed text for clients of a NAR that is made from the store.
+// FileHash and FileSize are left out for compressed NARs, which are made while
+// they are sent; clients check NarHash.
+func made(f *narinfo.Facts, storeDir string, zstd bool, key Key) ([]byte, error) {
+	l := listing{narinfo.Info{Facts: *f, Compression: CompressionNone, FileHash: &f.NarHash, FileSize: f.NarSize}}
 	if zstd {
-		l.compression, l.fileHash, l.fileSize = CompressionZstd, nil, 0
+		l.Compression, l.FileHash, l.FileSize = CompressionZstd, nil, 0
 	}
 	return l.forClients(storeDir, key)
 }

@@ -216,7 +216,7 @@ func (s *served) await(t testing.TB, paths ...string) {
 		got = got[:0]
 		view := s.view.Load()
 		for _, o := range view.objects {
-			got = append(got, o.base)
+			got = append(got, o.Base)
 		}
 		slices.Sort(got)
 		if view.unknown == 0 && slices.Equal(got, want) {

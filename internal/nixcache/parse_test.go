@@ -14,6 +14,7 @@ import (
 	"testing"
 
 	"ravenboot/internal/nar/nartest"
+	"ravenboot/internal/narinfo"
 )
 
 func TestParseResource(t *testing.T) {
@@ -79,12 +80,12 @@ const registration = `/nix/store/00bgd045z0d4icpbc2yyz4gx48ak44la-thing-1.0
 
 func TestParseRegistration(t *testing.T) {
 	got, err := parseRegistration(strings.NewReader(registration), "/nix/store")
-	want := []facts{
+	want := []narinfo.Facts{
 		{
-			base: nartest.Base, narHash: [32]byte{1, 2, 3}, narSize: 1234, deriver: "10bgd045z0d4icpbc2yyz4gx48ak44la-thing-1.0.drv",
-			references: []string{nartest.Base, "20bgd045z0d4icpbc2yyz4gx48ak44la-z"},
+			Base: nartest.Base, NarHash: [32]byte{1, 2, 3}, NarSize: 1234, Deriver: "10bgd045z0d4icpbc2yyz4gx48ak44la-thing-1.0.drv",
+			References: []string{nartest.Base, "20bgd045z0d4icpbc2yyz4gx48ak44la-z"},
 		},
-		{base: "20bgd045z0d4icpbc2yyz4gx48ak44la-z", narSize: 120},
+		{Base: "20bgd045z0d4icpbc2yyz4gx48ak44la-z", NarSize: 120},
 	}
 	if err != nil || !reflect.DeepEqual(got, want) {
 		t.Errorf("%+v, %v", got, err)
@@ -114,13 +115,13 @@ func TestParseRegistration(t *testing.T) {
 	}
 }
 
-func (f *facts) registration(storeDir string) string {
-	deriver := f.deriver
+func registrationOf(f *narinfo.Facts, storeDir string) string {
+	deriver := f.Deriver
 	if deriver != "" {
 		deriver = storeDir + "/" + deriver
 	}
-	text := fmt.Sprintf("%s/%s\n%x\n%d\n%s\n%d\n", storeDir, f.base, f.narHash, f.narSize, deriver, len(f.references))
-	for _, reference := range f.references {
+	text := fmt.Sprintf("%s/%s\n%x\n%d\n%s\n%d\n", storeDir, f.Base, f.NarHash, f.NarSize, deriver, len(f.References))
+	for _, reference := range f.References {
 		text += storeDir + "/" + reference + "\n"
 	}
 	return text
@@ -137,7 +138,7 @@ func FuzzFacts(f *testing.F) {
 		s := &store{dir: "/nix/store"}
 		saved, loaded := newClosures(s, nil), newClosures(s, nil)
 		for i, one := range all {
-			again, err := parseRegistration(strings.NewReader(one.registration("/nix/store")), "/nix/store")
+			again, err := parseRegistration(strings.NewReader(registrationOf(&one, "/nix/store")), "/nix/store")
 			if err != nil || !reflect.DeepEqual(again[0], one) {
 				t.Fatalf("%+v became %+v, %v", one, again, err)
 			}
@@ -154,8 +155,8 @@ func FuzzFacts(f *testing.F) {
 			t.Fatalf("%d of %d", len(loaded.known), len(saved.known))
 		}
 		for base, o := range saved.known {
-			if got := loaded.known[base]; got == nil || !reflect.DeepEqual(got.facts, o.facts) || got.stamp != o.stamp {
-				t.Fatalf("%+v became %+v", o.facts, got)
+			if got := loaded.known[base]; got == nil || !reflect.DeepEqual(got.Facts, o.Facts) || got.stamp != o.stamp {
+				t.Fatalf("%+v became %+v", o.Facts, got)
 			}
 		}
 	})

@@ -2,42 +2,17 @@ package nixcache
 
 import (
 	"errors"
-	"fmt"
-	"path/filepath"
 	"strings"
 
 	"github.com/nix-community/go-nix/pkg/nixbase32"
-	"github.com/nix-community/go-nix/pkg/storepath"
+
+	"ravenboot/internal/narinfo"
 )
 
 const (
-	hashLength    = 32  // characters of a store path's hash: 160 bits in Nix's base 32
-	narHashLength = 52  // characters of a SHA-256 in Nix's base 32
-	maxName       = 211 // characters of a store path's name, as Nix itself allows
+	hashLength    = narinfo.HashLength
+	narHashLength = 52 // characters of a SHA-256 in Nix's base 32
 )
-
-// parseBase checks the last component of a store path, "HASH-NAME".
-func parseBase(base string) error {
-	if len(base) < hashLength+2 || base[hashLength] != '-' {
-		return fmt.Errorf("%q is not HASH-NAME", shorten(base))
-	}
-	if len(base) > hashLength+1+maxName {
-		return fmt.Errorf("the name of %q is too long", shorten(base))
-	}
-	if _, err := storepath.FromString(base); err != nil {
-		return fmt.Errorf("%q: %w", shorten(base), err)
-	}
-	return nil
-}
-
-// baseOf is the last component of a store path that lies directly in a store.
-func baseOf(storeDir, path string) (string, error) {
-	dir, base := filepath.Split(path)
-	if strings.TrimSuffix(dir, "/") != storeDir {
-		return "", fmt.Errorf("%q is not in the store %s", shorten(path), storeDir)
-	}
-	return base, parseBase(base)
-}
 
 // resource is what a request's path names.
 type resource struct {

@@ -13,6 +13,8 @@ import (
 	"sync/atomic"
 	"syscall"
 	"time"
+
+	"ravenboot/internal/narinfo"
 )
 
 // readyDir is a binary cache in a directory, which `nix copy --to file://DIR`
@@ -59,7 +61,7 @@ func (d *readyDir) refresh() {
 		return
 	}
 	d.known.forget(func(o *object) bool {
-		at, err := stampOf(d.narinfo(o.hash()))
+		at, err := stampOf(d.narinfo(o.Hash()))
 		return err != nil || at != o.stamp || d.checkFile(o.listed) != nil
 	})
 }
@@ -69,7 +71,7 @@ func (d *readyDir) closure(ctx context.Context, toplevel string) ([]*object, err
 	if err != nil {
 		return nil, err
 	}
-	base, err := baseOf(store, toplevel)
+	base, err := narinfo.BaseOf(store, toplevel)
 	if err != nil {
 		return nil, fmt.Errorf("%w, which the cache in %s is of", err, d.dir)
 	}
@@ -82,7 +84,7 @@ func (d *readyDir) closure(ctx context.Context, toplevel string) ([]*object, err
 
 func (d *readyDir) keep(objects map[string]*object, complete bool) error {
 	if complete {
-		d.known.forget(func(o *object) bool { return objects[o.hash()] != o })
+		d.known.forget(func(o *object) bool { return objects[o.Hash()] != o })
 	}
 	return nil
 }
@@ -100,7 +102,7 @@ func (d *readyDir) readCacheInfo() (storeDir string, err error) {
 // learn reads the narinfo of a store path.
 func (d *readyDir) learn(_ context.Context, base string) (*object, error) {
 	name := base[:hashLength] + ".narinfo"
-	text, at, err := readSmall(d.dir, name, maxNarinfo)
+	text, at, err := readSmall(d.dir, name, narinfo.MaxText)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, fmt.Errorf("%s is not in the cache in %s", base, d.dir)
 	}
@@ -108,14 +110,14 @@ func (d *readyDir) learn(_ context.Context, base string) (*object, error) {
 		return nil, err
 	}
 	store := d.storeDir()
-	l, err := parseListing(text, store, base[:hashLength])
+	l, err := parseListing(text, store, base)
 	if err == nil {
 		err = d.checkFile(l)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", d.narinfo(base[:hashLength]), err)
 	}
-	o := &object{facts: l.facts, stamp: at, listed: l}
+	o := &object{Facts: l.Facts, stamp: at, listed: l}
 	o.narinfo = sync.OnceValues(func() ([]byte, error) { return l.forClients(store, d.key) })
 	return o, nil
 }
@@ -133,13 +135,13 @@ func (d *readyDir) checkFile(l *listing) error {
 
 // open opens a NAR's file.
 func (d *readyDir) open(l *listing) (*os.File, error) {
-	f, info, err := openIn(d.dir, l.url)
+	f, info, err := openIn(d.dir, l.URL)
 	if err != nil {
 		return nil, err
 	}
-	if l.fileSize != 0 && info.Size() != l.fileSize {
+	if l.FileSize != 0 && info.Size() != l.FileSize {
 		_ = f.Close() // which was only opened for reading
-		return nil, fmt.Errorf("%s has %d bytes, the narinfo says %d", f.Name(), info.Size(), l.fileSize)
+		return nil, fmt.Errorf("%s has %d bytes, the narinfo says %d", f.Name(), info.Size(), l.FileSize)
 	}
 	return f, nil
 }

@@ -8,7 +8,7 @@ import (
 	"net/http/httptest"
 	"os"
 	"path/filepath"
-	"slices"
+	"reflect"
 	"strings"
 	"syscall"
 	"testing"
@@ -17,6 +17,7 @@ import (
 	"github.com/nix-community/go-nix/pkg/narinfo/signature"
 
 	"ravenboot/internal/nar/nartest"
+	"ravenboot/internal/narinfo"
 )
 
 // publish copies paths into a directory, as an administrator does.
@@ -141,9 +142,9 @@ type handmade struct {
 func newHandmade(t testing.TB) *handmade {
 	t.Helper()
 	h := &handmade{dir: t.TempDir(), nar: bytes.Repeat([]byte("NAR "), 1<<20)}
-	h.facts = facts{base: nartest.Base, narHash: [32]byte{1}, narSize: 123456}
-	h.url, h.compression = "nar/file.nar.xz", "xz"
-	h.fileHash, h.fileSize = new([32]byte{2}), int64(len(h.nar))
+	h.Facts = narinfo.Facts{Base: nartest.Base, NarHash: [32]byte{1}, NarSize: 123456}
+	h.URL, h.Compression = "nar/file.nar.xz", "xz"
+	h.FileHash, h.FileSize = new([32]byte{2}), int64(len(h.nar))
 	h.write(t, "nix-cache-info", []byte("StoreDir: /nix/store\n"))
 	h.write(t, "nar/file.nar.xz", h.nar)
 	return h
@@ -162,7 +163,7 @@ func (h *handmade) write(t testing.TB, name string, content []byte) {
 
 func (h *handmade) writeNarinfo(t testing.TB) {
 	t.Helper()
-	h.write(t, nartest.Base[:hashLength]+".narinfo", h.text("/nix/store"))
+	h.write(t, nartest.Base[:hashLength]+".narinfo", h.Text("/nix/store"))
 }
 
 func TestReadyDirRefuses(t *testing.T) {
@@ -170,41 +171,41 @@ func TestReadyDirRefuses(t *testing.T) {
 	if err := os.WriteFile(outside, make([]byte, 4<<20), 0o644); err != nil {
 		t.Fatal(err)
 	}
-	narinfo := nartest.Base[:hashLength] + ".narinfo"
+	file := nartest.Base[:hashLength] + ".narinfo"
 	for name, test := range map[string]struct {
 		spoil func(h *handmade) error
 		want  string
 	}{
-		"a URL with dots":      {func(h *handmade) error { h.url = "nar/../../x"; return nil }, "escapes"},
-		"an absolute URL":      {func(h *handmade) error { h.url = outside; return nil }, "escapes"},
-		"a URL of a directory": {func(h *handmade) error { h.url = "nar"; return nil }, "no regular file"},
-		"no file":              {func(h *handmade) error { h.url = "nar/none"; return nil }, "no such file"},
+		"a URL with dots":      {func(h *handmade) error { h.URL = "nar/../../x"; return nil }, "escapes"},
+		"an absolute URL":      {func(h *handmade) error { h.URL = outside; return nil }, "escapes"},
+		"a URL of a directory": {func(h *handmade) error { h.URL = "nar"; return nil }, "no regular file"},
+		"no file":              {func(h *handmade) error { h.URL = "nar/none"; return nil }, "no such file"},
 		"a link out": {func(h *handmade) error {
-			h.url = "nar/link"
-			return os.Symlink(outside, filepath.Join(h.dir, h.url))
+			h.URL = "nar/link"
+			return os.Symlink(outside, filepath.Join(h.dir, h.URL))
 		}, "escapes"},
 		"a pipe": {func(h *handmade) error {
-			h.url = "nar/pipe"
-			return syscall.Mkfifo(filepath.Join(h.dir, h.url), 0o644)
+			h.URL = "nar/pipe"
+			return syscall.Mkfifo(filepath.Join(h.dir, h.URL), 0o644)
 		}, "no regular file"},
-		"a file of another size": {func(h *handmade) error { h.fileSize--; return nil }, "the narinfo says"},
+		"a file of another size": {func(h *handmade) error { h.FileSize--; return nil }, "the narinfo says"},
 		"a compression that nobody knows": {func(h *handmade) error {
-			h.compression = "rar"
+			h.Compression = "rar"
 			return nil
 		}, "compression"},
 		"another path's narinfo": {func(h *handmade) error {
-			h.base = "11bgd045z0d4icpbc2yyz4gx48ak44la-other"
+			h.Base = "11bgd045z0d4icpbc2yyz4gx48ak44la-other"
 			return nil
 		}, "is the narinfo of"},
 		"a reference that is missing": {func(h *handmade) error {
-			h.references = []string{"11bgd045z0d4icpbc2yyz4gx48ak44la-other"}
+			h.References = []string{"11bgd045z0d4icpbc2yyz4gx48ak44la-other"}
 			return nil
 		}, "11bgd045z0d4icpbc2yyz4gx48ak44la-other is not in the cache"},
 		"a narinfo that is a link out": {func(h *handmade) error {
-			return os.Symlink(outside, filepath.Join(h.dir, narinfo))
+			return os.Symlink(outside, filepath.Join(h.dir, file))
 		}, "escapes"},
 		"a huge narinfo": {func(h *handmade) error {
-			h.ca = strings.Repeat("x", 2*maxNarinfo)
+			h.CA = strings.Repeat("x", 2*narinfo.MaxText)
 			return nil
 		}, "is longer than"},
 		"a cache of another store": {func(h *handmade) error {
@@ -219,7 +220,7 @@ func TestReadyDirRefuses(t *testing.T) {
 			if err := test.spoil(h); err != nil {
 				t.Fatal(err)
 			}
-			if _, err := os.Lstat(filepath.Join(h.dir, narinfo)); err != nil {
+			if _, err := os.Lstat(filepath.Join(h.dir, file)); err != nil {
 				h.writeNarinfo(t)
 			}
 			c, err := New(dirConfig(t, h.dir), &offer{toplevels: []string{"/nix/store/" + nartest.Base}}, slog.New(slog.DiscardHandler))
@@ -278,7 +279,7 @@ func TestReadyDirAnswers(t *testing.T) {
 		}
 	}
 	// What is deleted while it is on offer is refused, not half served.
-	if err := os.Remove(filepath.Join(h.dir, h.url)); err != nil {
+	if err := os.Remove(filepath.Join(h.dir, h.URL)); err != nil {
 		t.Fatal(err)
 	}
 	if got := status(t, s.url+file); got != http.StatusNotFound {
@@ -335,94 +336,99 @@ func TestReadyDirSendfile(t *testing.T) {
 
 func TestReadyDirSigns(t *testing.T) {
 	h := newHandmade(t)
-	h.signatures = []string{"another-1:" + strings.Repeat("A", 86) + "=="}
-	h.ca = "fixed:r:sha256:1094wph9z4nwlgvsd53abfz8i117ykiv5dwnq9nnhz846s7xqd7d"
+	h.Signatures = []string{"another-1:" + strings.Repeat("A", 86) + "=="}
+	h.CA = "fixed:r:sha256:1094wph9z4nwlgvsd53abfz8i117ykiv5dwnq9nnhz846s7xqd7d"
 	s := h.serve(t)
 	_, text := request(t, "GET", s.url+"/"+nartest.Base[:hashLength]+".narinfo", nil)
-	got, err := parseListing(text, "/nix/store", nartest.Base[:hashLength])
+	got, err := parseListing(text, "/nix/store", nartest.Base)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if got.url != strings.TrimPrefix(h.resource().String(), "/") || got.ca != h.ca || got.fileSize != h.fileSize {
+	if got.URL != strings.TrimPrefix(h.resource().String(), "/") || got.CA != h.CA || got.FileSize != h.FileSize {
 		t.Errorf("%s", text)
 	}
-	if len(got.signatures) != 2 || got.signatures[0] != h.signatures[0] {
-		t.Fatalf("signatures %q", got.signatures)
+	if len(got.Signatures) != 2 || got.Signatures[0] != h.Signatures[0] {
+		t.Fatalf("signatures %q", got.Signatures)
 	}
 	public, err := signature.ParsePublicKey(s.PublicKey())
 	if err != nil {
 		t.Fatal(err)
 	}
-	signed, err := signature.ParseSignature(got.signatures[1])
-	if err != nil || !public.Verify(h.fingerprint("/nix/store"), signed) {
-		t.Errorf("%v; the signature is not that of %s", err, h.fingerprint("/nix/store"))
+	signed, err := signature.ParseSignature(got.Signatures[1])
+	if err != nil || !public.Verify(h.Fingerprint("/nix/store"), signed) {
+		t.Errorf("%v; the signature is not that of %s", err, h.Fingerprint("/nix/store"))
 	}
 }
 
 func TestParseListing(t *testing.T) {
-	hash := nartest.Base[:hashLength]
-	good := "StorePath: /nix/store/" + nartest.Base + "\nURL: nar/x.nar.xz\nCompression: xz\n" +
-		"FileHash: sha256:1094wph9z4nwlgvsd53abfz8i117ykiv5dwnq9nnhz846s7xqd7d\nFileSize: 114980\n" +
-		"NarHash: sha256:0lxjvvpr59c2mdram7ympy5ay741f180kv3349hvfc3f8nrmbqf6\nNarSize: 464152\n" +
-		"References: 11bgd045z0d4icpbc2yyz4gx48ak44la-b 10bgd045z0d4icpbc2yyz4gx48ak44la-a 10bgd045z0d4icpbc2yyz4gx48ak44la-a\n" +
-		"Deriver: unknown-deriver\nNewInNix99: a: b\nSig: a-1:AAAA\nSig: b-1:AAAA\n"
-	l, err := parseListing([]byte(good), "/nix/store", hash)
-	if err != nil {
-		t.Fatal(err)
-	}
-	want := []string{"10bgd045z0d4icpbc2yyz4gx48ak44la-a", "11bgd045z0d4icpbc2yyz4gx48ak44la-b"}
-	if !slices.Equal(l.references, want) || l.deriver != "" || len(l.signatures) != 2 || l.fileSize != 114980 {
-		t.Errorf("%+v", l)
-	}
-	if old, err := parseListing([]byte(strings.Replace(good, "Compression: xz\n", "", 1)), "/nix/store", hash); err != nil || old.compression != "bzip2" {
-		t.Errorf("without Compression: %+v, %v", old, err)
-	}
-	for name, change := range map[string][2]string{
-		"not a narinfo":               {good, "<html>"},
-		"no URL":                      {"URL: nar/x.nar.xz\n", ""},
-		"an empty URL":                {"URL: nar/x.nar.xz", "URL: "},
-		"a URL with blanks":           {"nar/x.nar.xz", "nar/x y"},
-		"no NarHash":                  {"NarHash", "NarHush"},
-		"SHA-1":                       {"sha256:0lxjvvpr59c2mdram7ympy5ay741f180kv3349hvfc3f8nrmbqf6", "sha1:a9993e364706816aba3e25717850c26c9cd0d89d"},
-		"a short hash":                {"sha256:1094wph9z4nwlgvsd53abfz8i117ykiv5dwnq9nnhz846s7xqd7d", "sha256:1094"},
-		"a size below zero":           {"NarSize: 464152", "NarSize: -1"},
-		"two sizes":                   {"NarSize: 464152", "NarSize: 464152\nNarSize: 464153"},
-		"another store":               {"/nix/store/", "/gnu/store/"},
-		"a reference with a slash":    {"48ak44la-b", "48ak44la-b/../x"},
-		"a deriver with a slash":      {"unknown-deriver", "../../x.drv"},
-		"a signature with blanks":     {"b-1:AAAA", "b-1:AA AA"},
-		"none with a file of its own": {"Compression: xz", "Compression: none"},
+	h := newHandmade(t)
+	for name, test := range map[string]struct {
+		compression string
+		fileHash    *[32]byte
+		fileSize    int64
+		want        string // "" if it is taken
+	}{
+		"none, and nothing said of the file": {"none", nil, 0, ""},
+		"none, and all said of the file":     {"none", &h.NarHash, h.NarSize, ""},
+		"none with another hash":             {"none", h.FileHash, h.NarSize, "differ"},
+		"none with another size":             {"none", &h.NarHash, h.NarSize + 1, "differ"},
+		"xz with a file of its own":          {"xz", h.FileHash, h.FileSize, ""},
+		"a compression that nobody knows":    {"rar", h.FileHash, h.FileSize, "is not known"},
 	} {
-		text := strings.Replace(good, change[0], change[1], 1)
-		if text == good {
-			t.Fatalf("%s: nothing changed", name)
-		}
-		if l, err := parseListing([]byte(text), "/nix/store", hash); err == nil {
-			t.Errorf("%s: taken as %+v", name, l)
-		}
-	}
-	if _, err := parseListing([]byte(good+strings.Repeat("Sig: a-1:AAAA\n", maxSignatures)), "/nix/store", hash); err == nil {
-		t.Error("any number of signatures is taken")
+		t.Run(name, func(t *testing.T) {
+			info := h.Info
+			info.Compression, info.FileHash, info.FileSize = test.compression, test.fileHash, test.fileSize
+			l, err := parseListing(info.Text("/nix/store"), "/nix/store", nartest.Base)
+			if test.want != "" {
+				if err == nil || !strings.Contains(err.Error(), test.want) {
+					t.Errorf("%v, want %q", err, test.want)
+				}
+				return
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			if test.compression == "none" && (*l.FileHash != h.NarHash || l.FileSize != h.NarSize) {
+				t.Errorf("the file is said to have %d bytes and the hash %x", l.FileSize, *l.FileHash)
+			}
+		})
 	}
 }
 
-// What is taken from a narinfo is what clients are told.
+// What is taken from a narinfo is what clients are told, but for the URL, which
+// is one of this cache.
 func FuzzParseListing(f *testing.F) {
+	key, err := OpenKey(f.TempDir(), "lab-1")
+	if err != nil {
+		f.Fatal(err)
+	}
 	h := newHandmade(f)
-	f.Add(h.text("/nix/store"))
-	h.compression, h.fileHash, h.fileSize = CompressionNone, nil, 0
-	h.signatures, h.ca, h.deriver = []string{"a-1:AAAA"}, "text:sha256:0", nartest.Base+".drv"
-	h.references = []string{nartest.Base}
-	f.Add(h.text("/nix/store"))
+	f.Add(h.Text("/nix/store"))
+	h.Compression, h.FileHash, h.FileSize = CompressionNone, nil, 0
+	h.Signatures, h.References = []string{"a-1:AAAA"}, []string{nartest.Base}
+	f.Add(h.Text("/nix/store"))
 	f.Fuzz(func(t *testing.T, text []byte) {
-		l, err := parseListing(text, "/nix/store", nartest.Base[:hashLength])
+		l, err := parseListing(text, "/nix/store", nartest.Base)
 		if err != nil {
 			return
 		}
-		written := l.text("/nix/store")
-		again, err := parseListing(written, "/nix/store", nartest.Base[:hashLength])
-		if err != nil || !bytes.Equal(again.text("/nix/store"), written) {
-			t.Errorf("%q became %q, %v", text, written, err)
+		if len(l.Signatures) > 10 {
+			l.Signatures = l.Signatures[:10] // with one more they could be too many
+		}
+		told, err := l.forClients("/nix/store", key)
+		if err != nil {
+			t.Fatal(err)
+		}
+		again, err := parseListing(told, "/nix/store", nartest.Base)
+		if err != nil {
+			t.Fatalf("%q became %q, %v", text, told, err)
+		}
+		if named, err := parseResource("/" + again.URL); err != nil || named != l.resource() || named != again.resource() {
+			t.Errorf("clients are told of %q, %v, want %s", again.URL, err, l.resource())
+		}
+		again.URL, again.Signatures = l.URL, l.Signatures
+		if !reflect.DeepEqual(again, l) {
+			t.Errorf("%+v became %+v", l, again)
 		}
 	})
 }

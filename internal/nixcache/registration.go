@@ -8,30 +8,18 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+
+	"ravenboot/internal/narinfo"
 )
-
-// maxReferences bounds what is believed of a store path. The environment of a
-// large desktop has a few thousand.
-const maxReferences = 100_000
-
-// facts are what the store's database says of a store path. Paths are without
-// the store directory, "HASH-NAME".
-type facts struct {
-	base       string
-	narHash    [32]byte // SHA-256 of the NAR
-	narSize    int64    // bytes of the NAR
-	deriver    string   // "" if it isn't known
-	references []string // sorted; a path may refer to itself
-}
 
 // parseRegistration reads what `nix-store --dump-db` prints, which is the form
 // that `nix-store --load-db` takes. One a line: path, SHA-256 of the NAR in
 // hexadecimal, size of the NAR, deriver or nothing, number of references, each
 // reference. It has been the same since Nix 2.0, unlike the JSON of `nix
 // path-info`.
-func parseRegistration(text io.Reader, storeDir string) ([]facts, error) {
+func parseRegistration(text io.Reader, storeDir string) ([]narinfo.Facts, error) {
 	p := registrationParser{lines: bufio.NewScanner(text), storeDir: storeDir}
-	var all []facts
+	var all []narinfo.Facts
 	for p.lines.Scan() {
 		p.line++
 		f, err := p.one(p.lines.Text())
@@ -60,11 +48,11 @@ func (p *registrationParser) next() (string, error) {
 	return p.lines.Text(), nil
 }
 
-func (p *registrationParser) one(path string) (f facts, err error) {
-	if f.base, err = baseOf(p.storeDir, path); err != nil {
+func (p *registrationParser) one(path string) (f narinfo.Facts, err error) {
+	if f.Base, err = narinfo.BaseOf(p.storeDir, path); err != nil {
 		return f, err
 	}
-	if f.narHash, f.narSize, err = p.content(); err != nil {
+	if f.NarHash, f.NarSize, err = p.content(); err != nil {
 		return f, err
 	}
 	deriver, err := p.next()
@@ -72,11 +60,11 @@ func (p *registrationParser) one(path string) (f facts, err error) {
 		return f, err
 	}
 	if deriver != "" {
-		if f.deriver, err = baseOf(p.storeDir, deriver); err != nil {
+		if f.Deriver, err = narinfo.BaseOf(p.storeDir, deriver); err != nil {
 			return f, fmt.Errorf("deriver: %w", err)
 		}
 	}
-	f.references, err = p.references()
+	f.References, err = p.references()
 	return f, err
 }
 
@@ -117,7 +105,7 @@ func (p *registrationParser) references() ([]string, error) {
 		return nil, err
 	}
 	count, err := strconv.Atoi(text)
-	if err != nil || count < 0 || count > maxReferences {
+	if err != nil || count < 0 || count > narinfo.MaxReferences {
 		return nil, fmt.Errorf("%q is no number of references", shorten(text))
 	}
 	var references []string
@@ -126,7 +114,7 @@ func (p *registrationParser) references() ([]string, error) {
 		if err != nil {
 			return nil, err
 		}
-		base, err := baseOf(p.storeDir, path)
+		base, err := narinfo.BaseOf(p.storeDir, path)
 		if err != nil {
 			return nil, fmt.Errorf("reference: %w", err)
 		}

@@ -22,7 +22,7 @@ func (s *storeSource) serve(t *transfer, o *object, named resource) {
 		}
 		defer t.cache.leave()
 	}
-	content := nar.NewReader(s.dir, o.base, o.narSize)
+	content := nar.NewReader(s.dir, o.Base, o.NarSize)
 	defer content.Close()
 	if err := content.Open(); err != nil {
 		t.fault = err

@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"io/fs"
 	"path/filepath"
+
+	"ravenboot/internal/narinfo"
 )
 
 // source is where the store paths come from that the cache serves. Requests
@@ -29,7 +31,7 @@ type source interface {
 
 // object is a store path that the cache can serve.
 type object struct {
-	facts
+	narinfo.Facts
 	stamp stamp
 	// narinfo is made at the first request: signing takes as long as answering.
 	narinfo func() ([]byte, error)
@@ -56,8 +58,8 @@ type storeSource struct {
 
 func (c *Cache) newStoreSource() *storeSource {
 	s := &storeSource{store: &c.store, file: filepath.Join(c.config.StateDir, FactsFile)}
-	s.closures = newClosures(&c.store, func(f *facts) ([]byte, error) {
-		return f.narinfo(c.store.dir, c.config.Compression == CompressionZstd, c.key)
+	s.closures = newClosures(&c.store, func(f *narinfo.Facts) ([]byte, error) {
+		return made(f, c.store.dir, c.config.Compression == CompressionZstd, c.key)
 	})
 	if err := s.closures.load(s.file); err != nil {
 		c.log.Warn("cache", "step", "start", "outcome", "forgotten", "reason", err, "hint", "the store is asked again")
@@ -72,7 +74,7 @@ func (s *storeSource) changed() bool { return false }
 func (s *storeSource) refresh() { s.closures.forgetChanged() }
 
 func (s *storeSource) closure(ctx context.Context, toplevel string) ([]*object, error) {
-	base, err := baseOf(s.store.dir, toplevel)
+	base, err := narinfo.BaseOf(s.store.dir, toplevel)
 	if err != nil {
 		return nil, fmt.Errorf("%w; copy it there with nix copy, or name the store in [cache] store", err)
 	}

@@ -11,6 +11,8 @@ import (
 	"strings"
 	"syscall"
 	"time"
+
+	"ravenboot/internal/narinfo"
 )
 
 // store is a Nix store with its tools.
@@ -56,7 +58,7 @@ func (s *store) requisites(ctx context.Context, base string) ([]string, error) {
 	}
 	var closure []string
 	for path := range strings.Lines(string(out)) {
-		member, err := baseOf(s.dir, strings.TrimSuffix(path, "\n"))
+		member, err := narinfo.BaseOf(s.dir, strings.TrimSuffix(path, "\n"))
 		if err != nil {
 			return nil, err
 		}
@@ -66,7 +68,7 @@ func (s *store) requisites(ctx context.Context, base string) ([]string, error) {
 }
 
 // facts asks what the database says of paths, in their order.
-func (s *store) facts(ctx context.Context, bases []string) ([]facts, error) {
+func (s *store) facts(ctx context.Context, bases []string) ([]narinfo.Facts, error) {
 	args := []string{"--dump-db"}
 	for _, base := range bases {
 		args = append(args, s.path(base))

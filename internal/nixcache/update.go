@@ -92,7 +92,7 @@ func (u *updater) update(ctx context.Context) (complete bool) {
 			continue
 		}
 		for _, o := range closure {
-			objects[o.hash()] = o
+			objects[o.Hash()] = o
 		}
 		u.publish(objects, len(u.toplevels)-i-1+len(problems))
 	}
@@ -139,7 +139,7 @@ type summary struct {
 func (u *updater) announce(objects map[string]*object, begun time.Time) {
 	now := summary{systems: len(u.toplevels) - len(u.problems), paths: len(objects)}
 	for _, o := range objects {
-		now.bytes += o.narSize
+		now.bytes += o.NarSize
 	}
 	if now == u.said {
 		return

@@ -14,6 +14,8 @@ import (
 	"time"
 
 	"github.com/nix-community/go-nix/pkg/narinfo/signature"
+
+	"ravenboot/internal/narinfo"
 )
 
 // UpstreamDir is the name in the state directory of what came from upstream. It
@@ -125,10 +127,10 @@ func (u *upstream) refresh() {
 	u.stale = make(map[string]bool)
 	u.mu.Unlock()
 	u.known.forget(func(o *object) bool {
-		if stale[o.base] {
-			u.deleteNarinfo(o.hash())
+		if stale[o.Base] {
+			u.deleteNarinfo(o.Hash())
 		}
-		return stale[o.base]
+		return stale[o.Base]
 	})
 }
 
@@ -137,7 +139,7 @@ func (u *upstream) closure(ctx context.Context, toplevel string) ([]*object, err
 	var closure []*object
 	if err == nil {
 		var base string
-		if base, err = baseOf(store, toplevel); err != nil {
+		if base, err = narinfo.BaseOf(store, toplevel); err != nil {
 			return nil, fmt.Errorf("%w, which upstream is a cache of", err)
 		}
 		closure, err = u.known.closure(ctx, base)
@@ -213,37 +215,37 @@ func (u *upstream) deleteNarinfo(hash string) {
 // learn takes the narinfo of a store path, from here or from upstream.
 func (u *upstream) learn(ctx context.Context, base string) (*object, error) {
 	hash := base[:hashLength]
-	text, _, err := readSmall(u.dir, narinfoFile(hash), maxNarinfo)
+	text, _, err := readSmall(u.dir, narinfoFile(hash), narinfo.MaxText)
 	if err == nil {
 		// One that can't be believed, such as with keys of before, is asked anew.
-		if l, err := u.believe(text, hash); err == nil {
+		if l, err := u.believe(text, base); err == nil {
 			return u.object(l), nil
 		}
 	}
-	if text, err = u.ask(ctx, hash+".narinfo", maxNarinfo); err != nil {
+	if text, err = u.ask(ctx, hash+".narinfo", narinfo.MaxText); err != nil {
 		return nil, fmt.Errorf("%s: %w", base, err)
 	}
-	l, err := u.believe(text, hash)
+	l, err := u.believe(text, base)
 	if err != nil {
 		return nil, fmt.Errorf("upstream's narinfo of %s: %w", base, err)
 	}
 	return u.object(l), u.remember(narinfoFile(hash), text)
 }
 
-// believe reads a narinfo that one of the keys has signed.
-func (u *upstream) believe(text []byte, hash string) (*listing, error) {
-	l, err := parseListing(text, u.storeDir(), hash)
+// believe reads the narinfo of a path that one of the keys has signed.
+func (u *upstream) believe(text []byte, base string) (*listing, error) {
+	l, err := parseListing(text, u.storeDir(), base)
 	if err != nil {
 		return nil, err
 	}
 	if err := l.checkable(); err != nil {
 		return nil, err
 	}
-	if _, err := u.remote.resolve(l.url); err != nil {
+	if _, err := u.remote.resolve(l.URL); err != nil {
 		return nil, err
 	}
-	fingerprint := l.fingerprint(u.storeDir())
-	for _, text := range l.signatures {
+	fingerprint := l.Fingerprint(u.storeDir())
+	for _, text := range l.Signatures {
 		signed, err := signature.ParseSignature(text)
 		if err == nil && signature.VerifyFirst(fingerprint, []signature.Signature{signed}, u.keys) {
 			return l, nil
@@ -253,7 +255,7 @@ func (u *upstream) believe(text []byte, hash string) (*listing, error) {
 }
 
 func (u *upstream) object(l *listing) *object {
-	o := &object{facts: l.facts, listed: l}
+	o := &object{Facts: l.Facts, listed: l}
 	o.narinfo = sync.OnceValues(func() ([]byte, error) { return l.forClients(u.storeDir(), u.key) })
 	return o
 }
@@ -264,9 +266,9 @@ func (u *upstream) keep(objects map[string]*object, complete bool) error {
 		return nil
 	}
 	u.known.forget(func(o *object) bool {
-		gone := objects[o.hash()] == nil
+		gone := objects[o.Hash()] == nil
 		if gone {
-			u.deleteNarinfo(o.hash())
+			u.deleteNarinfo(o.Hash())
 		}
 		return gone
 	})
@@ -292,9 +294,9 @@ func (u *upstream) serve(t *transfer, o *object, named resource) {
 // announce answers HEAD for what isn't here yet.
 func (t *transfer) announce(l *listing, named resource) {
 	t.describe(named)
-	if l.fileSize != 0 {
+	if l.FileSize != 0 {
 		t.w.Header().Set("Accept-Ranges", "bytes")
-		t.w.Header().Set("Content-Length", fmt.Sprint(l.fileSize))
+		t.w.Header().Set("Content-Length", fmt.Sprint(l.FileSize))
 	}
 	t.WriteHeader(http.StatusOK)
 }
@@ -309,7 +311,7 @@ func (u *upstream) open(l *listing, wanted bool) (*os.File, *download, error) {
 		d.use()
 		return nil, d, nil
 	}
-	if f := u.kept.open(name, l.fileSize); f != nil || !wanted {
+	if f := u.kept.open(name, l.FileSize); f != nil || !wanted {
 		return f, nil, nil
 	}
 	d, err := u.begin(l, name)
@@ -332,7 +334,7 @@ func (u *upstream) begin(l *listing, name string) (*download, error) {
 		return nil, errors.Join(err, f.Close())
 	}
 	arrived := info.Size()
-	if arrived >= l.fileSize {
+	if arrived >= l.FileSize {
 		// Whole, and yet not taken; or of a length that nobody knows.
 		arrived = 0
 	}
@@ -401,9 +403,9 @@ func (u *upstream) keepFile(d *download) error {
 // and what upstream has no longer is asked for anew.
 func (u *upstream) keepPartial(d *download, failure error) error {
 	if errors.Is(failure, errNotThere) {
-		u.stale[d.listing.base] = true
+		u.stale[d.listing.Base] = true
 	}
-	if errors.Is(failure, errMismatch) || errors.Is(failure, errForGood) || d.arrived == 0 || d.listing.fileSize == 0 {
+	if errors.Is(failure, errMismatch) || errors.Is(failure, errForGood) || d.arrived == 0 || d.listing.FileSize == 0 {
 		return os.Remove(u.kept.path(d.name + partial))
 	}
 	return u.kept.add(d.name+partial, d.arrived)
@@ -433,7 +435,7 @@ func (u *upstream) follow(t *transfer, d *download, named resource) {
 	}
 	t.describe(named)
 	f := &follower{ctx: t.r.Context(), download: d}
-	if d.listing.fileSize != 0 {
+	if d.listing.FileSize != 0 {
 		http.ServeContent(t, t.r, "", time.Time{}, f)
 	} else {
 		t.WriteHeader(http.StatusOK)
@@ -456,7 +458,7 @@ func (o *outage) note(remote *remote, l *listing, err error) {
 	switch {
 	case errors.Is(err, context.Canceled): // this server stops
 	case errors.Is(err, errMismatch):
-		o.log.Error("cache", "step", "upstream", "outcome", "refused", "path", l.base, "reason", err,
+		o.log.Error("cache", "step", "upstream", "outcome", "refused", "path", l.Base, "reason", err,
 			"hint", "its file there is damaged or was replaced; copy the path there again")
 	case err != nil && o.reason == "":
 		o.reason = err.Error()
@@ -464,7 +466,7 @@ func (o *outage) note(remote *remote, l *listing, err error) {
 		if file := new(fs.PathError); errors.As(err, &file) {
 			hint = "look after this server's own disk, or lower [cache] keep"
 		}
-		o.log.Error("cache", "step", "upstream", "outcome", "failed", "path", l.base, "reason", err,
+		o.log.Error("cache", "step", "upstream", "outcome", "failed", "path", l.Base, "reason", err,
 			"hint", hint+"; further failures are not logged")
 	case err == nil && o.reason != "":
 		o.log.Info("cache", "step", "upstream", "outcome", "recovered", "reason", o.reason)

@@ -21,6 +21,7 @@ import (
 	"github.com/klauspost/compress/zstd"
 
 	"ravenboot/internal/nar/nartest"
+	"ravenboot/internal/narinfo"
 )
 
 // origin is an upstream: the files of a directory, with what a test does to the
@@ -177,9 +178,9 @@ func newSignedFile(t testing.TB, compression string) *signedFile {
 		f.nar[i] = byte(random.IntN(16))
 	}
 	f.file = packWith(t, compression, f.nar)
-	f.facts = facts{base: nartest.Base, narHash: sha256.Sum256(f.nar), narSize: int64(len(f.nar))}
-	f.url, f.compression = "nar/file.nar", compression
-	f.fileHash, f.fileSize = new(sha256.Sum256(f.file)), int64(len(f.file))
+	f.Facts = narinfo.Facts{Base: nartest.Base, NarHash: sha256.Sum256(f.nar), NarSize: int64(len(f.nar))}
+	f.Info.URL, f.Compression = "nar/file.nar", compression
+	f.FileHash, f.FileSize = new(sha256.Sum256(f.file)), int64(len(f.file))
 	var err error
 	if f.builder, err = OpenKey(t.TempDir(), "builder-1"); err != nil {
 		t.Fatal(err)
@@ -194,11 +195,11 @@ func newSignedFile(t testing.TB, compression string) *signedFile {
 
 func (f *signedFile) sign(t testing.TB) {
 	t.Helper()
-	signed, err := f.builder.secret.Sign(nil, f.fingerprint("/nix/store"))
+	signed, err := f.builder.secret.Sign(nil, f.Fingerprint("/nix/store"))
 	if err != nil {
 		t.Fatal(err)
 	}
-	f.signatures = []string{signed.String()}
+	f.Signatures = []string{signed.String()}
 }
 
 func packWith(t testing.TB, compression string, nar []byte) []byte {
@@ -408,13 +409,13 @@ func TestUpstreamIsNotBelieved(t *testing.T) {
 			// The file's hash isn't signed: whoever alters the one can alter the other.
 			"another NAR, and its FileHash": func(f *signedFile) {
 				f.nar[1000]++
-				f.file = packWith(t, f.compression, f.nar)
-				f.fileHash, f.fileSize = new(sha256.Sum256(f.file)), int64(len(f.file))
+				f.file = packWith(t, f.Compression, f.nar)
+				f.FileHash, f.FileSize = new(sha256.Sum256(f.file)), int64(len(f.file))
 			},
 			"a bomb": func(f *signedFile) {
 				f.nar = append(f.nar, make([]byte, 2<<20)...)
-				f.file = packWith(t, f.compression, f.nar)
-				f.fileHash, f.fileSize = new(sha256.Sum256(f.file)), int64(len(f.file))
+				f.file = packWith(t, f.Compression, f.nar)
+				f.FileHash, f.FileSize = new(sha256.Sum256(f.file)), int64(len(f.file))
 			},
 		} {
 			if compression == "none" && (strings.HasPrefix(name, "another") || name == "a bomb") {
@@ -429,7 +430,7 @@ func TestUpstreamIsNotBelieved(t *testing.T) {
 				var log journal
 				s := f.serve(t, log.logger(), nil)
 				_, body, err := f.fetch(s)
-				if err == nil && int64(len(body)) >= f.fileSize {
+				if err == nil && int64(len(body)) >= f.FileSize {
 					t.Errorf("%d bytes arrived, and no error", len(body))
 				}
 				for file := range keptFiles(t, s) {
@@ -450,8 +451,8 @@ func TestUpstreamRefuses(t *testing.T) {
 		spoil func(t *testing.T, f *signedFile)
 		want  string
 	}{
-		"no signature":      {func(t *testing.T, f *signedFile) { f.signatures = nil }, "public_keys"},
-		"another signature": {func(t *testing.T, f *signedFile) { f.narSize++; f.sign(t); f.narSize-- }, "public_keys"},
+		"no signature":      {func(t *testing.T, f *signedFile) { f.Signatures = nil }, "public_keys"},
+		"another signature": {func(t *testing.T, f *signedFile) { f.NarSize++; f.sign(t); f.NarSize-- }, "public_keys"},
 		"another key of that name": {func(t *testing.T, f *signedFile) {
 			mine := f.builder
 			var err error
@@ -461,15 +462,17 @@ func TestUpstreamRefuses(t *testing.T) {
 			f.sign(t)
 			f.builder = mine
 		}, "public_keys"},
-		"a URL elsewhere":   {func(t *testing.T, f *signedFile) { f.url = "http://127.0.0.1:1/x.nar" }, "leads out"},
-		"a URL that climbs": {func(t *testing.T, f *signedFile) { f.url = "nar/../../x.nar" }, "leads out"},
+		"a URL elsewhere":   {func(t *testing.T, f *signedFile) { f.Info.URL = "http://127.0.0.1:1/x.nar" }, "leads out"},
+		"a URL that climbs": {func(t *testing.T, f *signedFile) { f.Info.URL = "nar/../../x.nar" }, "leads out"},
 		"a URL that climbs in disguise": {func(t *testing.T, f *signedFile) {
-			f.url = "nar/%2e%2e/%2e%2e/x.nar"
+			f.Info.URL = "nar/%2e%2e/%2e%2e/x.nar"
 		}, "leads out"},
-		"a URL with a name in it":  {func(t *testing.T, f *signedFile) { f.url = strings.Replace(f.URL, "//", "//a@", 1) + "/x" }, "leads out"},
-		"nothing to check it with": {func(t *testing.T, f *signedFile) { f.compression, f.fileHash = "lzip", nil }, "FileHash"},
+		"a URL with a name in it": {func(t *testing.T, f *signedFile) {
+			f.Info.URL = strings.Replace(f.origin.URL, "//", "//a@", 1) + "/x"
+		}, "leads out"},
+		"nothing to check it with": {func(t *testing.T, f *signedFile) { f.Compression, f.FileHash = "lzip", nil }, "FileHash"},
 		"a reference that it lacks": {func(t *testing.T, f *signedFile) {
-			f.references = []string{"11bgd045z0d4icpbc2yyz4gx48ak44la-other"}
+			f.References = []string{"11bgd045z0d4icpbc2yyz4gx48ak44la-other"}
 			f.sign(t)
 		}, "doesn't have that"},
 		"another store": {func(t *testing.T, f *signedFile) {
@@ -603,8 +606,8 @@ func TestUpstreamWasMadeAnew(t *testing.T) {
 	if err := os.Remove(filepath.Join(f.handmade.dir, "nar/file.nar")); err != nil {
 		t.Fatal(err)
 	}
-	f.url = "nar/moved.nar"
-	f.write(t, f.url, f.file)
+	f.Info.URL = "nar/moved.nar"
+	f.write(t, f.Info.URL, f.file)
 	f.writeNarinfo(t)
 	if status, _, err := f.fetch(s); status != http.StatusBadGateway || err != nil {
 		t.Errorf("a file that upstream has no longer: %d, %v", status, err)
@@ -624,7 +627,7 @@ func TestUpstreamFollowsTheOffer(t *testing.T) {
 	if status, _, err := f.fetch(s); status != http.StatusNotFound || err != nil {
 		t.Errorf("a NAR that is kept, and not on offer: %d, %v", status, err)
 	}
-	if _, err := os.Stat(filepath.Join(s.config.StateDir, UpstreamDir, narinfoFile(f.hash()))); !os.IsNotExist(err) {
+	if _, err := os.Stat(filepath.Join(s.config.StateDir, UpstreamDir, narinfoFile(f.Hash()))); !os.IsNotExist(err) {
 		t.Errorf("its narinfo is still there: %v", err)
 	}
 }

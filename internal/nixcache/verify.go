@@ -10,6 +10,8 @@ import (
 
 	"github.com/klauspost/compress/zstd"
 	"github.com/therootcompany/xz"
+
+	"ravenboot/internal/narinfo"
 )
 
 // maxDictionary is how much memory, in bytes, a file may make its reader take:
@@ -40,8 +42,8 @@ var unpackers = map[string]func(io.Reader) (io.Reader, func(), error){
 
 // checkable says whether a NAR can be told from another by what its listing says.
 func (l *listing) checkable() error {
-	if unpackers[l.compression] == nil && l.fileHash == nil {
-		return fmt.Errorf("with compression %s a narinfo must have a FileHash", l.compression)
+	if unpackers[l.Compression] == nil && l.FileHash == nil {
+		return fmt.Errorf("with compression %s a narinfo must have a FileHash", l.Compression)
 	}
 	return nil
 }
@@ -52,7 +54,7 @@ func (l *listing) checkable() error {
 func (l *listing) verify(file io.Reader) error {
 	sum := sha256.New()
 	both := io.TeeReader(file, sum)
-	if unpack := unpackers[l.compression]; unpack != nil {
+	if unpack := unpackers[l.Compression]; unpack != nil {
 		if err := l.verifyNAR(both, unpack); err != nil {
 			return err
 		}
@@ -60,8 +62,9 @@ func (l *listing) verify(file io.Reader) error {
 	if _, err := io.Copy(io.Discard, both); err != nil {
 		return err
 	}
-	if got := [32]byte(sum.Sum(nil)); l.fileHash != nil && got != *l.fileHash {
-		return fmt.Errorf("%w: the file's hash is %s, the narinfo says %s", errMismatch, hash32(got), hash32(*l.fileHash))
+	if got := [32]byte(sum.Sum(nil)); l.FileHash != nil && got != *l.FileHash {
+		return fmt.Errorf("%w: the file's hash is %s, the narinfo says %s",
+			errMismatch, narinfo.FormatHash(got), narinfo.FormatHash(*l.FileHash))
 	}
 	return nil
 }
@@ -76,10 +79,10 @@ func (l *listing) verifyNAR(file io.Reader, unpack func(io.Reader) (io.Reader, f
 		sum := sha256.New()
 		var size int64
 		// One byte more tells that there is more: a bomb is not unpacked.
-		if size, err = io.Copy(sum, io.LimitReader(nar, l.narSize+1)); err == nil {
-			if got := [32]byte(sum.Sum(nil)); size != l.narSize || got != l.narHash {
+		if size, err = io.Copy(sum, io.LimitReader(nar, l.NarSize+1)); err == nil {
+			if got := [32]byte(sum.Sum(nil)); size != l.NarSize || got != l.NarHash {
 				return fmt.Errorf("%w: the NAR's hash is %s, the signed narinfo says %s of %d bytes",
-					errMismatch, hash32(got), hash32(l.narHash), l.narSize)
+					errMismatch, narinfo.FormatHash(got), narinfo.FormatHash(l.NarHash), l.NarSize)
 			}
 			return nil
 		}
@@ -87,7 +90,7 @@ func (l *listing) verifyNAR(file io.Reader, unpack func(io.Reader) (io.Reader, f
 	if source.fault != nil {
 		return source.fault // the file ended early, which is no fault of its content
 	}
-	return fmt.Errorf("%w: it can't be unpacked as %s: %w", errMismatch, l.compression, err)
+	return fmt.Errorf("%w: it can't be unpacked as %s: %w", errMismatch, l.Compression, err)
 }
 
 // faultNoting tells what went wrong beneath an unpacker.

@@ -53,7 +53,7 @@ func newDecoder(r io.Reader, compression string) (decoder io.Reader, done func()
 		decoder, err = xz.NewReader(r, maxWindow)
 	case "gzip":
 		decoder, err = gzip.NewReader(r)
-	case "bzip2", "": // what a narinfo means that doesn't say
+	case "bzip2":
 		decoder = bzip2.NewReader(r)
 	default:
 		return nil, nil, unknownCompression(compression)

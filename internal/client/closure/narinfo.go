@@ -14,12 +14,8 @@ import (
 	"ravenboot/internal/narinfo"
 )
 
-const (
-	// maxNarinfo bounds the text about a path, in bytes. One with a thousand
-	// references has 60 kB.
-	maxNarinfo = 1 << 20
-	hashLength = 32
-)
+// maxNarSize bounds what is believed of a path, in bytes.
+const maxNarSize = 1 << 40
 
 // object is a store path that a cache has.
 type object struct {
@@ -35,24 +31,18 @@ var ErrUntrusted = errors.New("no signature by a trusted key")
 // parseNarinfo reads what a cache says of the path base, and believes it only if
 // a trusted key has signed it.
 func parseNarinfo(text []byte, storeDir, base string, keys []signature.PublicKey) (object, error) {
-	info, err := narinfo.Parse(text)
+	info, err := narinfo.Parse(text, storeDir, base)
 	if err != nil {
 		return object{}, err
 	}
-	if info.StorePath != storeDir+"/"+base {
-		return object{}, fmt.Errorf("the cache answers with %.300q", info.StorePath)
+	if info.NarSize > maxNarSize {
+		return object{}, fmt.Errorf("a NAR of %d bytes, which is more than the %d that are believed", info.NarSize, int64(maxNarSize))
 	}
-	// What is signed has each reference once, in order, whatever the text has.
-	slices.Sort(info.References)
-	info.References = slices.Compact(info.References)
-	signatures, err := trusted(&info, keys)
+	signatures, err := trusted(info, storeDir, keys)
 	if err != nil {
 		return object{}, err
 	}
-	p := object{url: info.URL, compression: info.Compression, fileSize: info.FileSize}
-	if info.Compression == "none" {
-		p.fileSize = info.NarSize // and this is signed
-	}
+	p := object{url: info.URL, compression: info.Compression, fileSize: fileSize(info)}
 	p.Path = store.Path{
 		Base: base, NarHash: info.NarHash, NarSize: info.NarSize, References: info.References,
 		Deriver: info.Deriver, Signatures: signatures,
@@ -63,10 +53,22 @@ func parseNarinfo(text []byte, storeDir, base string, keys []signature.PublicKey
 	return p, nil
 }
 
+// fileSize is the size that a file must have, or -1. What is said of it isn't
+// signed.
+func fileSize(info *narinfo.Info) int64 {
+	switch {
+	case info.Compression == "none":
+		return info.NarSize
+	case info.FileSize == 0 || info.FileSize > maxNarSize:
+		return -1
+	}
+	return info.FileSize
+}
+
 // trusted are the signatures by trusted keys. Others are not kept: nobody has
 // checked them, and the store's database would have them for good.
-func trusted(info *narinfo.Info, keys []signature.PublicKey) (good []string, err error) {
-	fingerprint := narinfo.Fingerprint(info.StorePath, info.NarHash, info.NarSize, info.References)
+func trusted(info *narinfo.Info, storeDir string, keys []signature.PublicKey) (good []string, err error) {
+	fingerprint := info.Fingerprint(storeDir)
 	var names []string
 	for _, text := range info.Signatures {
 		s, err := signature.ParseSignature(text)
@@ -110,9 +112,9 @@ func isContentAddress(text string) bool {
 
 // readAll reads a short answer.
 func readAll(r io.Reader) ([]byte, error) {
-	text, err := io.ReadAll(io.LimitReader(r, maxNarinfo+1))
-	if err == nil && len(text) > maxNarinfo {
-		err = fmt.Errorf("longer than %d bytes", maxNarinfo)
+	text, err := io.ReadAll(io.LimitReader(r, narinfo.MaxText+1))
+	if err == nil && len(text) > narinfo.MaxText {
+		err = fmt.Errorf("longer than %d bytes", narinfo.MaxText)
 	}
 	return text, err
 }

@@ -9,6 +9,8 @@ import (
 	"sync"
 
 	"golang.org/x/sync/errgroup"
+
+	"ravenboot/internal/narinfo"
 )
 
 // questions is how many paths the cache is asked about at a time. An answer is
@@ -103,10 +105,10 @@ func (f *fetcher) askAll(ctx context.Context, bases []string) ([]object, error) 
 }
 
 func (f *fetcher) askOne(ctx context.Context, base string) (object, error) {
-	if len(base) < hashLength {
-		return object{}, errors.New("it is not HASH-NAME")
+	if err := narinfo.CheckBase(base); err != nil {
+		return object{}, err
 	}
-	text, err := f.cache.text(ctx, base[:hashLength]+".narinfo")
+	text, err := f.cache.text(ctx, base[:narinfo.HashLength]+".narinfo")
 	if err != nil {
 		return object{}, err
 	}

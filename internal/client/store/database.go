@@ -37,7 +37,8 @@ create index if not exists IndexDerivationOutputs on DerivationOutputs(path);`
 
 // openDatabase opens a store's database, and makes one where there is none.
 func openDatabase(dir string) (*sql.DB, error) {
-	if err := checkSchemaVersion(filepath.Join(dir, "schema")); err != nil {
+	version := filepath.Join(dir, "schema")
+	if err := checkSchemaVersion(version); err != nil {
 		return nil, err
 	}
 	// As Nix has it: a write-ahead log. FULL, because a registration must be on
@@ -52,13 +53,21 @@ func openDatabase(dir string) (*sql.DB, error) {
 	if _, err := db.Exec(schema); err != nil {
 		return nil, errors.Join(fmt.Errorf("%s: %w", file.Path, err), db.Close())
 	}
+	// After the database, as Nix does it: with a version Nix expects that there
+	// is one.
+	if !exists(version) {
+		err = writeFile(version, schemaVersion)
+	}
+	if err != nil {
+		return nil, errors.Join(err, db.Close())
+	}
 	return db, nil
 }
 
 func checkSchemaVersion(file string) error {
 	text, err := os.ReadFile(file)
 	if errors.Is(err, os.ErrNotExist) {
-		return writeFile(file, schemaVersion)
+		return nil
 	}
 	if err != nil {
 		return err
@@ -165,6 +174,10 @@ func (s *Store) insert(ctx context.Context, tx *sql.Tx, paths []Path) error {
 		row := insertion.QueryRowContext(ctx, s.full(p.Base), fmt.Sprintf("sha256:%x", p.NarHash), now,
 			orNull(s.deriver(&p)), p.NarSize, orNull(strings.Join(p.Signatures, " ")), orNull(p.CA))
 		if err := row.Scan(&id); err != nil {
+			return fmt.Errorf("%s: %w", p.Base, err)
+		}
+		// A path that comes again, because its files were lost, may refer to less.
+		if _, err := tx.ExecContext(ctx, "delete from Refs where referrer = ?", id); err != nil {
 			return fmt.Errorf("%s: %w", p.Base, err)
 		}
 		ids[p.Base] = id

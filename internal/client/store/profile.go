@@ -41,8 +41,10 @@ func (s *Store) generations() ([]generation, error) {
 func linkName(number int) string { return fmt.Sprintf("system-%d-link", number) }
 
 // SetSystem makes a toplevel the current generation of the system profile, which
-// keeps it from being garbage, and marks the root as that of a NixOS. A toplevel
-// that has a generation keeps its number, as with nix-env.
+// keeps it from being garbage, and marks the root as that of a NixOS. A new
+// toplevel gets the number that nix-env --set would give it. One that has a
+// generation keeps its number, as with nix-env --switch-generation: machines go
+// back and forth by the menu, and a link more for each boot helps nobody.
 func (s *Store) SetSystem(toplevel string) error {
 	generations, err := s.generations()
 	if err != nil {
@@ -66,7 +68,7 @@ func (s *Store) SetSystem(toplevel string) error {
 	err = errors.Join(
 		replaceLink(s.full(toplevel), s.state("profiles", linkName(number))),
 		replaceLink(linkName(number), s.state("profiles", "system")),
-		// The booted system's garbage collector looks for roots here only.
+		// Nix makes this link only together with the directory.
 		replaceLink(s.stateDir()+"/profiles", s.state("gcroots", "profiles")),
 		s.markNixOS())
 	return err

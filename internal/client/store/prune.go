@@ -9,6 +9,8 @@ import (
 	"slices"
 	"strings"
 	"syscall"
+
+	"golang.org/x/sys/unix"
 )
 
 // maxLinks bounds the way from a garbage collector root to the store.
@@ -86,32 +88,54 @@ func (s *Store) markRoots(dir string, live map[string]bool) error {
 		if err != nil {
 			return err
 		}
-		if d.Type()&fs.ModeSymlink != 0 {
+		switch {
+		case d.Type()&fs.ModeSymlink != 0:
 			s.mark(s.leadsTo(path), live)
+		case d.Type().IsRegular():
+			s.mark(d.Name(), live) // a root by its name, which Nix takes as well
 		}
 		return nil
 	})
 }
 
 // leadsTo follows a link, as the booted system would, to a store path; "" if it
-// leads elsewhere.
+// leads elsewhere, or to what isn't mounted yet.
 func (s *Store) leadsTo(link string) string {
+	link = strings.TrimPrefix(link, s.root)
 	for range maxLinks {
-		target, err := os.Readlink(link)
+		target, err := readlinkBelow(s.root, link)
 		if err != nil {
 			return ""
 		}
 		if !filepath.IsAbs(target) {
-			link = filepath.Join(filepath.Dir(link), target)
-			continue
+			target = filepath.Join(filepath.Dir(link), target)
 		}
 		if inStore, ok := strings.CutPrefix(filepath.Clean(target), s.storeDir+"/"); ok {
 			base, _, _ := strings.Cut(inStore, "/")
 			return base
 		}
-		link = filepath.Join(s.root, target)
+		link = target
 	}
 	return ""
+}
+
+// readlinkBelow reads a link. The directories on the way to it may be links as
+// well, which must not lead into the initrd.
+func readlinkBelow(root, link string) (string, error) {
+	dir, err := unix.Open(root, unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return "", err
+	}
+	defer unix.Close(dir)
+	how := unix.OpenHow{Flags: unix.O_PATH | unix.O_NOFOLLOW | unix.O_CLOEXEC, Resolve: unix.RESOLVE_IN_ROOT}
+	fd, err := unix.Openat2(dir, link, &how)
+	if err != nil {
+		return "", err
+	}
+	defer unix.Close(fd)
+	target := make([]byte, unix.PathMax)
+	n, err := unix.Readlinkat(fd, "", target)
+	return string(target[:max(n, 0)]), err
 }
 
 // sweep removes what isn't alive, names that are of no store path included.

@@ -1,0 +1,186 @@
+package main
+
+import (
+	"bytes"
+	"crypto/rand"
+	"crypto/sha256"
+	"debug/elf"
+	"encoding/binary"
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+
+	"github.com/klauspost/compress/zstd"
+	"github.com/nix-community/go-nix/pkg/narinfo/signature"
+	"github.com/nix-community/go-nix/pkg/nixbase32"
+
+	"ravenboot/internal/narinfo"
+)
+
+// built is the program as it goes into an initrd.
+func built(t *testing.T) string {
+	t.Helper()
+	file := filepath.Join(t.TempDir(), "ravenboot-client")
+	cmd := exec.Command("go", "build", "-trimpath", "-ldflags", "-s -w", "-o", file, ".")
+	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Fatalf("go build: %v\n%s", err, out)
+	}
+	return file
+}
+
+func TestBinaryIsSmallAndStatic(t *testing.T) {
+	file := built(t)
+	info, err := os.Stat(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Logf("%.1f MiB", float64(info.Size())/(1<<20))
+	if info.Size() >= 12<<20 {
+		t.Errorf("%d bytes, and an initrd has room for less than 12 MiB", info.Size())
+	}
+	program, err := elf.Open(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer program.Close()
+	for _, p := range program.Progs {
+		if p.Type == elf.PT_INTERP || p.Type == elf.PT_DYNAMIC {
+			t.Errorf("it has %v: an initrd has no dynamic linker", p.Type)
+		}
+	}
+	if libraries, err := program.ImportedLibraries(); len(libraries) > 0 {
+		t.Errorf("it needs %q, %v", libraries, err)
+	}
+	if program.Section(".symtab") != nil || program.Section(".debug_info") != nil {
+		t.Error("it isn't stripped")
+	}
+}
+
+// token is a string as an archive has it.
+func token(b *bytes.Buffer, text string) {
+	_ = binary.Write(b, binary.LittleEndian, uint64(len(text)))
+	b.WriteString(text)
+	b.Write(make([]byte, -len(text)&7))
+}
+
+// archive is that of a directory of files, whose first is a program.
+func archive(files, size int) []byte {
+	var b bytes.Buffer
+	tokens := func(words ...string) {
+		for _, word := range words {
+			token(&b, word)
+		}
+	}
+	content := make([]byte, size)
+	tokens("nix-archive-1", "(", "type", "directory")
+	for i := range files {
+		_, _ = rand.Read(content[:size/2]) // the other half can be compressed
+		name := "init"
+		if i > 0 {
+			name += fmt.Sprintf("-%04d", i)
+		}
+		tokens("entry", "(", "name", name, "node", "(", "type", "regular", "executable", "", "contents", string(content), ")", ")")
+	}
+	tokens(")")
+	return b.Bytes()
+}
+
+// bigCache is a cache of so many paths, of which the first refers to all. They
+// have the same content, which is none of the client's business.
+type bigCache struct {
+	toplevel, key string
+	files         map[string][]byte // by URL path
+	narSize       int64
+}
+
+// makeCache makes it without Nix, which would take minutes.
+func makeCache(t *testing.T, paths, files, size int, compression string) *bigCache {
+	t.Helper()
+	secret, public, err := signature.GenerateKeypair("lab-1", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	encoder, err := zstd.NewWriter(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := &bigCache{key: public.String(), files: make(map[string][]byte)}
+	text := archive(files, size)
+	hash := sha256.Sum256(text)
+	file := text
+	if compression == "zstd" {
+		file = encoder.EncodeAll(text, nil)
+	}
+	var all []string
+	for i := range paths {
+		all = append(all, fmt.Sprintf("%032d-path", i))
+	}
+	c.toplevel = "/nix/store/" + all[0]
+	for i, base := range all {
+		c.narSize += int64(len(text))
+		var references []string
+		if i == 0 {
+			references = all[1:]
+		}
+		facts := narinfo.Facts{Base: base, NarHash: hash, NarSize: int64(len(text)), References: references}
+		signed, err := secret.Sign(nil, facts.Fingerprint("/nix/store"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		c.files["/"+base[:32]+".narinfo"] = fmt.Appendf(nil, "StorePath: /nix/store/%s\nURL: nar/%s\nCompression: %s\n"+
+			"NarHash: sha256:%s\nNarSize: %d\nReferences: %s\nSig: %s\n",
+			base, base, compression, nixbase32.EncodeToString(hash[:]), len(text), strings.Join(references, " "), signed)
+		c.files["/nar/"+base] = file
+	}
+	return c
+}
+
+// ServeHTTP answers from memory.
+func (c *bigCache) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	text, ok := c.files[r.URL.Path]
+	if !ok {
+		http.NotFound(w, r)
+		return
+	}
+	_, _ = w.Write(text)
+}
+
+// A machine in its initrd has its disk's files in memory as well, so the
+// program must not take much.
+func TestMemoryOfADownload(t *testing.T) {
+	const most = 100 << 10 // kB
+	client := sync.OnceValue(func() string { return built(t) })
+	for _, compression := range []string{"none", "zstd"} {
+		t.Run(compression, func(t *testing.T) {
+			c := makeCache(t, 300, 20, 35_000, compression)
+			server := httptest.NewServer(c)
+			defer server.Close()
+			root, commandLine := t.TempDir(), filepath.Join(t.TempDir(), "cmdline")
+			if err := os.WriteFile(commandLine, []byte("ravenboot.on_failure=shell"), 0o600); err != nil {
+				t.Fatal(err)
+			}
+			cmd := exec.Command(client(), "closure", "-cmdline", commandLine, "-root", root, "-cache", server.URL,
+				"-toplevel", c.toplevel, "-public-key", c.key)
+			out, err := cmd.CombinedOutput()
+			if err != nil || !strings.Contains(string(out), "is here, 211 MB fetched") {
+				t.Fatalf("%v\n%s", err, out)
+			}
+			usage, ok := cmd.ProcessState.SysUsage().(*syscall.Rusage)
+			if !ok {
+				t.Fatal("no resource usage")
+			}
+			t.Logf("%d MB of archives, at most %d MiB of memory", c.narSize/1e6, usage.Maxrss>>10)
+			if usage.Maxrss > most {
+				t.Errorf("%d kB of memory, want at most %d", usage.Maxrss, most)
+			}
+		})
+	}
+}
