@@ -40,8 +40,8 @@ var parts = []part{
 	{"tftp", []string{"ip", "dnsmasq", "in.tftpd"}, benchTFTP},
 	{"dora", []string{"ip", "dnsmasq", "kea-dhcp4"}, benchDORA},
 	{"closure", []string{"nix", "nix-store"}, benchClosure},
-	{"wire", []string{"nix", "nix-store"}, benchWire},
-	{"size", []string{"nix", "nix-store", "mksquashfs"}, benchSize},
+	{"wire", []string{"ip", "nix", "nix-store"}, benchWire},
+	{"size", []string{"ip", "nix", "nix-store", "mksquashfs"}, benchSize},
 }
 
 func main() {
