@@ -262,43 +262,6 @@ func TestLostServerEndsTheQuestions(t *testing.T) {
 	}
 }
 
-func TestStalledDownloadGoesOn(t *testing.T) {
-	b := newBench(t)
-	toplevel := b.publish(t, "one", 1, 500_000, "compression=none")
-	var stalled, ranges atomic.Int64
-	b.hook(func(w http.ResponseWriter, r *http.Request) http.ResponseWriter {
-		if r.Header.Get("Range") != "" {
-			ranges.Add(1)
-		}
-		if isNAR(r) && stalled.Add(1) == 1 {
-			return &staller{ResponseWriter: w, until: r.Context().Done()}
-		}
-		return w
-	})
-	c := b.closureOf(t, toplevel)
-	c.fetch.cache.stall = 300 * time.Millisecond
-	if err := c.Run(t.Context()); err != nil {
-		t.Fatal(err)
-	}
-	if ranges.Load() != 1 {
-		t.Errorf("%d downloads were gone on with, want the one that stood still", ranges.Load())
-	}
-	b.store.verify(t, b.root, toplevel)
-}
-
-// staller writes a little and stands still until its client gives up.
-type staller struct {
-	http.ResponseWriter
-	until <-chan struct{}
-}
-
-func (s *staller) Write(p []byte) (int, error) {
-	n, _ := s.ResponseWriter.Write(p[:min(100_000, len(p))])
-	_ = http.NewResponseController(s.ResponseWriter).Flush()
-	<-s.until
-	return n, errors.New("stalled")
-}
-
 // A reader that takes its time, because the disk does, is no reason to hang up.
 func TestSlowDiskIsNoStall(t *testing.T) {
 	content := strings.Repeat("x", 1<<20)
