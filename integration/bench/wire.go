@@ -71,7 +71,8 @@ func (w *wire) atMachine(argv ...string) []string {
 }
 
 // counting has something use the wire, and counts what came to the machine's
-// end, headers of IP and TCP and all.
+// end. The kernel counts segments that travel as one packet as one, so nearly
+// without their headers.
 func (w *wire) counting(use func() (sample, error)) (sample, error) {
 	before, err := w.arrived()
 	if err != nil {
