@@ -2,7 +2,6 @@ package main
 
 import (
 	"fmt"
-	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -106,14 +105,14 @@ type closureBench struct {
 
 // local downloads over loopback.
 func (c *closureBench) local(compression string, at place, system system) error {
-	server, err := c.serveClosures(compression, system)
+	server, err := c.serveClosures(compression, nil, system)
 	if err != nil {
 		return err
 	}
 	defer server.stop()
 	var subjects []subject
 	for _, e := range engines {
-		subjects = append(subjects, c.subject(e, server, server.url, at, system))
+		subjects = append(subjects, c.subject(e, server, at, system))
 	}
 	all, err := c.inTurn(subjects)
 	if err != nil {
@@ -166,7 +165,41 @@ var places = []place{
 		}
 		return func() { _ = unix.Unmount(root, 0) }, nil
 	}},
-	{"the disk", true, func(root string) (func(), error) { return func() {}, syncfs(root) }},
+	{"the disk", true, mountImage},
+}
+
+// imageSize is room for the system, and for what ext4 itself takes.
+const imageSize = 4 << 30
+
+// mountImage mounts a new ext4 in a file beside root. On the file system of this
+// machine, which deletes what a turn has left before the next begins, an ext4
+// without a journal spends most of its time looking for inodes that were not
+// deleted just now (recently_deleted), and a machine's disk has a journal.
+func mountImage(root string) (unmount func(), err error) {
+	image := root + ".ext4"
+	file, err := os.Create(image)
+	if err != nil {
+		return nil, err
+	}
+	defer file.Close()
+	if err := unix.Fallocate(int(file.Fd()), 0, 0, imageSize); err != nil {
+		return nil, fmt.Errorf("fallocate %s: %w", image, err)
+	}
+	for _, argv := range [][]string{
+		// Without the lazy start, the kernel would write inode tables during the turn.
+		{"mkfs.ext4", "-q", "-F", "-E", "nodiscard,lazy_itable_init=0,lazy_journal_init=0", image},
+		{"mount", "-o", "loop", image, root},
+	} {
+		if out, err := exec.Command(argv[0], argv[1:]...).CombinedOutput(); err != nil {
+			return nil, fmt.Errorf("%s: %w: %s (run as root)", argv[0], err, out)
+		}
+	}
+	unmount = func() {
+		// What fails here fails the next turn, which wants the same room.
+		_ = exec.Command("umount", root).Run()
+		_ = os.Remove(image)
+	}
+	return unmount, syncfs(filepath.Dir(root))
 }
 
 // onDisk refuses a directory in memory, whose figures would not be a disk's.
@@ -191,9 +224,8 @@ func syncfs(dir string) error {
 	return unix.Syncfs(int(f.Fd()))
 }
 
-// subject is an engine that downloads a system from a URL which leads to the
-// server.
-func (c *closureBench) subject(e engine, server *closureServer, url string, at place, system system) subject {
+// subject is an engine that downloads a system from a server.
+func (c *closureBench) subject(e engine, server *closureServer, at place, system system) subject {
 	return subject{e.name, func() (sample, error) {
 		root, home := c.subdir(), c.subdir() // a new home: Nix remembers narinfos in it
 		defer os.RemoveAll(root)
@@ -206,7 +238,8 @@ func (c *closureBench) subject(e engine, server *closureServer, url string, at p
 		if err != nil {
 			return sample{}, err
 		}
-		s, err := c.fetch(e.argv(c.bench, c.scratch, url, server.key, root, system.toplevel), home, root, at.disk && !e.durable)
+		argv := server.over.atMachine(e.argv(c.bench, c.scratch, server.url, server.key, root, system.toplevel)...)
+		s, err := c.fetch(argv, home, root, at.disk && !e.durable)
 		if err != nil {
 			return s, err
 		}
@@ -285,14 +318,18 @@ func (c *closureBench) check(engine, root string, system system) error {
 // closureServer is ravenboot with a cache of the scratch store.
 type closureServer struct {
 	*process
-	addr, url, key string
+	url, key string
+	over     *wire // nil: loopback
 }
 
-// serveClosures starts ravenboot with these systems as generations, and waits
-// until it offers them all.
-func (c *closureBench) serveClosures(compression string, systems ...system) (*closureServer, error) {
-	port := freePort()
-	config, err := c.closureLab(compression, port, systems)
+// serveClosures starts ravenboot with these systems as generations, at the far end
+// of a wire if there is one, and waits until it offers them all.
+func (c *closureBench) serveClosures(compression string, over *wire, systems ...system) (*closureServer, error) {
+	addr, space := fmt.Sprint("127.0.0.1:", freePort()), ""
+	if over != nil {
+		addr, space = farAddr+":80", over.far
+	}
+	config, err := c.closureLab(compression, addr, systems)
 	if err != nil {
 		return nil, err
 	}
@@ -302,14 +339,13 @@ func (c *closureBench) serveClosures(compression string, systems ...system) (*cl
 	}
 	// The server's nix-store finds the store by these.
 	argv := slices.Concat([]string{"env"}, c.scratch.environment(c.scratch.dir), []string{c.ravenboot, "serve", "-config", config})
-	p, err := c.start("", argv...)
+	p, err := c.start(space, argv...)
 	if err != nil {
 		return nil, err
 	}
-	addr := fmt.Sprint("127.0.0.1:", port)
-	s := &closureServer{p, addr, "http://" + addr + "/cache", strings.TrimSpace(string(key))}
+	s := &closureServer{p, "http://" + addr + "/cache", strings.TrimSpace(string(key)), over}
 	for _, system := range systems {
-		if err := p.until(func() error { return s.offers(system.toplevel) }); err != nil {
+		if err := p.until(func() error { return c.offers(s, system.toplevel) }); err != nil {
 			p.stop()
 			return nil, err
 		}
@@ -318,20 +354,16 @@ func (c *closureBench) serveClosures(compression string, systems ...system) (*cl
 }
 
 // offers is an error until the cache has a store path.
-func (s *closureServer) offers(path string) error {
+func (c *closureBench) offers(s *closureServer, path string) error {
 	hash, _, _ := strings.Cut(filepath.Base(path), "-")
-	r, err := http.Get(s.url + "/" + hash + ".narinfo")
-	if err != nil {
-		return err
-	}
-	defer r.Body.Close()
-	if r.StatusCode != http.StatusOK {
-		return fmt.Errorf("%s: %s", r.Request.URL, r.Status)
+	argv := s.over.atMachine(c.self, "download", s.url+"/"+hash+".narinfo")
+	if out, err := exec.CommandContext(c.ctx, argv[0], argv[1:]...).CombinedOutput(); err != nil {
+		return fmt.Errorf("%w: %s", err, out)
 	}
 	return nil
 }
 
-func (c *closureBench) closureLab(compression string, port int, systems []system) (config string, err error) {
+func (c *closureBench) closureLab(compression, addr string, systems []system) (config string, err error) {
 	dir := c.subdir()
 	profiles := filepath.Join(dir, "profiles")
 	if err := os.Mkdir(profiles, 0o755); err != nil {
@@ -343,7 +375,7 @@ func (c *closureBench) closureLab(compression string, port int, systems []system
 		}
 	}
 	return write(dir, "ravenboot.toml", off+fmt.Sprintf(`[http]
-listen = "127.0.0.1:%d"
+listen = %q
 [admin]
 listen = ""
 [cache]
@@ -354,5 +386,5 @@ compression = %q
 name = "lab"
 path = "profiles/lab"
 keep = 0
-`, port, c.scratch.store(), compression))
+`, addr, c.scratch.store(), compression))
 }

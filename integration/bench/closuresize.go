@@ -68,7 +68,12 @@ func (c *closureBench) sizes(systems []system) error {
 // boots has ravenboot-client bring the first system to a disk, then the second,
 // then the second once more, and returns how many bytes each took.
 func (c *closureBench) boots(compression string, systems []system) (carried [3]float64, err error) {
-	server, err := c.serveClosures(compression, systems...)
+	w, err := c.wire()
+	if err != nil {
+		return carried, err
+	}
+	defer w.carrier.stop()
+	server, err := c.serveClosures(compression, w, systems...)
 	if err != nil {
 		return carried, err
 	}
@@ -76,9 +81,9 @@ func (c *closureBench) boots(compression string, systems []system) (carried [3]f
 	root := c.subdir()
 	defer os.RemoveAll(root)
 	for i, s := range []system{systems[0], systems[1], systems[1]} {
-		one, err := c.throughRelay(server.addr, func(addr string) (sample, error) {
-			argv := engines[0].argv(c.bench, c.scratch, "http://"+addr+"/cache", server.key, root, s.toplevel)
-			return c.fetch(argv, c.subdir(), root, false)
+		one, err := w.counting(func() (sample, error) {
+			argv := engines[0].argv(c.bench, c.scratch, server.url, server.key, root, s.toplevel)
+			return c.fetch(w.atMachine(argv...), c.subdir(), root, false)
 		})
 		if err != nil {
 			return carried, err

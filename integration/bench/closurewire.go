@@ -5,49 +5,37 @@ import (
 	"io"
 	"net/http"
 	"os"
+	"os/exec"
 	"slices"
-	"strconv"
 	"strings"
 	"time"
 )
 
-// overWire downloads a system through a relay, beside one plain file that is as
-// long as the system's NARs: that is what the wire itself takes.
+// overWire downloads a system over a wire, beside one plain file that is as long
+// as the system's NARs: that is what the wire itself takes.
 func (c *closureBench) overWire(compression string, system system) error {
-	server, err := c.serveClosures(compression, system)
+	w, err := c.wire()
+	if err != nil {
+		return err
+	}
+	defer w.carrier.stop()
+	server, err := c.serveClosures(compression, w, system)
 	if err != nil {
 		return err
 	}
 	defer server.stop()
-	file, err := write(c.subdir(), "plain", "")
+	if err := c.sayWire(server); err != nil {
+		return err
+	}
+	floor, stop, err := c.plainFile(w, system.narSize)
 	if err != nil {
 		return err
 	}
-	if err := os.Truncate(file, system.narSize); err != nil { // its holes are read as zeros
-		return err
-	}
-	plainAddr := fmt.Sprint("127.0.0.1:", freePort())
-	plain, err := c.start("", c.self, "serve-file", plainAddr, file)
-	if err != nil {
-		return err
-	}
-	defer plain.stop()
-	if err := plain.listening(plainAddr); err != nil {
-		return err
-	}
-	if err := c.sayWire(server.addr); err != nil {
-		return err
-	}
-	subjects := []subject{{"the wire: one plain file", func() (sample, error) {
-		return c.throughRelay(plainAddr, func(addr string) (sample, error) {
-			return c.fetch([]string{c.self, "download", "http://" + addr + "/"}, c.dir, c.dir, false)
-		})
-	}}}
+	defer stop()
+	subjects := []subject{floor}
 	for _, e := range engines {
 		subjects = append(subjects, subject{e.name, func() (sample, error) {
-			return c.throughRelay(server.addr, func(addr string) (sample, error) {
-				return c.subject(e, server, "http://"+addr+"/cache", places[0], system).turn()
-			})
+			return w.counting(c.subject(e, server, places[0], system).turn)
 		}})
 	}
 	all, err := c.inTurn(subjects)
@@ -63,60 +51,59 @@ func (c *closureBench) overWire(compression string, system system) error {
 	return nil
 }
 
-// throughRelay has something use a relay of its own to a server, and counts what
-// came through it.
-func (c *closureBench) throughRelay(target string, use func(addr string) (sample, error)) (sample, error) {
-	addr := fmt.Sprint("127.0.0.1:", freePort())
-	p, err := c.start("", c.self, "relay", addr, target)
+// plainFile is the download of a file of so many bytes over a wire.
+func (c *closureBench) plainFile(w *wire, size int64) (s subject, stop func(), err error) {
+	file, err := write(c.subdir(), "plain", "")
 	if err != nil {
-		return sample{}, err
+		return s, nil, err
 	}
-	if err := p.listening(addr); err != nil {
-		p.stop()
-		return sample{}, err
+	if err := os.Truncate(file, size); err != nil { // its holes are read as zeros
+		return s, nil, err
 	}
-	s, err := use(addr)
-	p.stop()
+	const addr = farAddr + ":8080"
+	plain, err := c.start(w.far, c.self, "serve-file", addr, file)
 	if err != nil {
-		return s, fmt.Errorf("%w\n%s", err, p.tail())
+		return s, nil, err
 	}
-	s.carried, err = strconv.ParseFloat(strings.TrimSpace(p.tail()), 64)
-	return s, err
-}
-
-// sayWire prints what a short request takes, with the relay and without.
-func (c *closureBench) sayWire(server string) error {
-	direct, err := shortRequest(server)
-	if err != nil {
-		return err
-	}
-	_, err = c.throughRelay(server, func(addr string) (sample, error) {
-		relayed, err := shortRequest(addr)
-		fmt.Printf("\nA short request takes %.2f ms, through the relay %.2f ms.\n",
-			direct.Seconds()*1e3, relayed.Seconds()*1e3)
-		return sample{}, err
+	err = plain.until(func() error {
+		argv := w.atMachine(c.self, "reach", addr)
+		return exec.CommandContext(c.ctx, argv[0], argv[1:]...).Run()
 	})
-	return err
+	s = subject{"the wire: one plain file", func() (sample, error) {
+		return w.counting(func() (sample, error) {
+			return c.fetch(w.atMachine(c.self, "download", "http://"+addr+"/"), c.dir, c.dir, false)
+		})
+	}}
+	if err != nil {
+		plain.stop()
+	}
+	return s, plain.stop, err
 }
 
-// shortRequest is the median of some requests on one connection.
-func shortRequest(server string) (time.Duration, error) {
+// sayWire prints what a short request takes over the wire.
+func (c *closureBench) sayWire(server *closureServer) error {
+	argv := server.over.atMachine(c.self, "request", server.url+"/nix-cache-info")
+	out, err := exec.CommandContext(c.ctx, argv[0], argv[1:]...).CombinedOutput()
+	if err != nil {
+		return fmt.Errorf("%w: %s", err, out)
+	}
+	fmt.Printf("\nA short request takes %s.\n", strings.TrimSpace(string(out)))
+	return nil
+}
+
+// shortRequests URL prints the median of some requests on one connection.
+func shortRequests(args []string) error {
 	var took []time.Duration
 	for range 201 {
 		begun := time.Now()
-		r, err := http.Get("http://" + server + "/cache/nix-cache-info")
-		if err != nil {
-			return 0, err
-		}
-		_, err = io.Copy(io.Discard, r.Body)
-		r.Body.Close()
-		if err != nil {
-			return 0, err
+		if err := downloadOnce(args); err != nil {
+			return err
 		}
 		took = append(took, time.Since(begun))
 	}
 	slices.Sort(took)
-	return took[len(took)/2], nil
+	fmt.Println(took[len(took)/2])
+	return nil
 }
 
 // downloadOnce URL reads a file to its end.
@@ -126,6 +113,9 @@ func downloadOnce(args []string) error {
 		return err
 	}
 	defer r.Body.Close()
+	if r.StatusCode != http.StatusOK {
+		return fmt.Errorf("%s: %s", args[0], r.Status)
+	}
 	n, err := io.Copy(io.Discard, r.Body)
 	if err == nil && n != r.ContentLength {
 		err = fmt.Errorf("%s: %d bytes of %d", args[0], n, r.ContentLength)

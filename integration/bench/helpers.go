@@ -9,13 +9,13 @@ import (
 
 // helpers are the servers that this program is itself, as floors to compare
 // with, the DHCP load, which runs in a namespace, a builder for Nix, and a
-// wire with the least that can be done through it.
+// wire with what is done over it.
 var helpers map[string]func(args []string) error
 
 func init() {
 	helpers = map[string]func([]string) error{
 		"serve-text": serveText, "serve-file": serveFile, "load-dora": loadDORA, "fill-path": fillPath,
-		"relay": relay, "download": downloadOnce,
+		"carry": carry, "reach": reach, "download": downloadOnce, "request": shortRequests,
 	}
 }
 

@@ -39,9 +39,9 @@ var parts = []part{
 	{"file", []string{"nginx"}, benchFile},
 	{"tftp", []string{"ip", "dnsmasq", "in.tftpd"}, benchTFTP},
 	{"dora", []string{"ip", "dnsmasq", "kea-dhcp4"}, benchDORA},
-	{"closure", []string{"nix", "nix-store"}, benchClosure},
-	{"wire", []string{"nix", "nix-store"}, benchWire},
-	{"size", []string{"nix", "nix-store", "mksquashfs"}, benchSize},
+	{"closure", []string{"nix", "nix-store", "mkfs.ext4"}, benchClosure},
+	{"wire", []string{"ip", "nix", "nix-store"}, benchWire},
+	{"size", []string{"ip", "nix", "nix-store", "mksquashfs"}, benchSize},
 }
 
 func main() {

@@ -21,6 +21,7 @@ var peers = map[string]peer{
 	"in.tftpd":   {debian: "tftpd-hpa", version: []string{"-V"}},
 	"nix":        {debian: "nix-bin", version: []string{"--version"}},
 	"nix-store":  {debian: "nix-bin"},
+	"mkfs.ext4":  {debian: "e2fsprogs"},
 	"mksquashfs": {debian: "squashfs-tools", version: []string{"-version"}},
 	"nginx":      {debian: "nginx-light", version: []string{"-v"}},
 }

@@ -161,11 +161,17 @@ func (s *Store) insert(ctx context.Context, tx *sql.Tx, paths []Path) error {
 	const path = `insert into ValidPaths (path, hash, registrationTime, deriver, narSize, sigs, ca) values (?, ?, ?, ?, ?, ?, ?)
 		on conflict (path) do update set hash = excluded.hash, deriver = excluded.deriver,
 			narSize = excluded.narSize, sigs = excluded.sigs, ca = excluded.ca returning id`
+	// SQLite takes as long to read a statement as to do it.
+	insertion, err := tx.PrepareContext(ctx, path)
+	if err != nil {
+		return err
+	}
+	defer insertion.Close()
 	now := time.Now().Unix()
 	ids := make(map[string]int64, len(paths))
 	for _, p := range paths {
 		var id int64
-		row := tx.QueryRowContext(ctx, path, s.full(p.Base), fmt.Sprintf("sha256:%x", p.NarHash), now,
+		row := insertion.QueryRowContext(ctx, s.full(p.Base), fmt.Sprintf("sha256:%x", p.NarHash), now,
 			orNull(s.deriver(&p)), p.NarSize, orNull(strings.Join(p.Signatures, " ")), orNull(p.CA))
 		if err := row.Scan(&id); err != nil {
 			return fmt.Errorf("%s: %w", p.Base, err)
