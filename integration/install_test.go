@@ -128,14 +128,23 @@ func (s *site) up(m *lab.Machine, name, toplevel string) {
 	}
 	m.Expect("RAVENBOOT-PROFILE system-")
 	m.ExpectMatch(`RAVENBOOT-(STORE|DONE)`)
-	if got := s.lastWord(); got.Step != "booted" || got.Outcome != "ok" {
-		s.t.Errorf("the machine's last word is %+v, want booted ok", got)
-	}
+	s.expectWord("booted", "ok")
 }
 
 // word is what a machine said last.
 type word struct{ Machine, Name, Step, Outcome, Text string }
 
+// expectWord waits until the server knows that the machine's last word is the
+// step's outcome. A machine writes on its screen before it reports.
+func (s *site) expectWord(step, outcome string) {
+	s.t.Helper()
+	s.waitFor("the report "+step+" "+outcome, func() bool {
+		got := s.lastWord()
+		return got.Step == step && got.Outcome == outcome
+	})
+}
+
+// lastWord is empty for a machine that said nothing yet.
 func (s *site) lastWord() word {
 	s.t.Helper()
 	var words []word
@@ -145,7 +154,6 @@ func (s *site) lastWord() word {
 			return w
 		}
 	}
-	s.t.Fatalf("the server knows nothing of %s: %+v", lab.MAC(1), words)
 	return word{}
 }
 
@@ -335,9 +343,7 @@ func TestInstallRefusesWhatIsNotSigned(t *testing.T) {
 			m.ExpectMatch(`closure failed: \S*-nixos-system-lab-26.05.1: no signature by a trusted key: it is signed by "lab-1"`)
 			proxy.alter(".narinfo", noSignature)
 			m.ExpectMatch(`closure failed: \S*-nixos-system-lab-26.05.1: no signature by a trusted key: it is not signed`)
-			if got := s.lastWord(); got.Step != "closure" || got.Outcome != "failed" {
-				t.Errorf("the machine's last word is %+v, want closure failed", got)
-			}
+			s.expectWord("closure", "failed")
 			proxy.alter("", nil)
 			s.up(m, "sys-1", toplevel)
 			m.Expect("valid, closure of")
@@ -380,7 +386,7 @@ func TestInstallAsksBeforeItErases(t *testing.T) {
 			m.Expect("/dev/vda is foreign")
 			m.Expect("thesis")
 			m.Expect("ravenboot approve " + lab.MAC(1))
-			s.waitFor("the refusal's report", func() bool { return s.lastWord().Outcome == "refused" })
+			s.expectWord("layout", "refused")
 			if got := checksum(t, s.disk); got != before {
 				t.Error("the disk was changed before anybody approved")
 			}
@@ -395,31 +401,35 @@ func TestInstallAsksBeforeItErases(t *testing.T) {
 // TestInstallOnSmallDisk fills a disk with systems: the old ones make room for
 // the new, and one that is too large is refused in plain words.
 func TestInstallOnSmallDisk(t *testing.T) {
-	t.Parallel()
-	s := newSite(t, lab.BIOS, 520)
-	var toplevel string
-	large := func(n int) fixture.Installed {
+	for _, firmware := range []lab.Firmware{lab.BIOS, lab.UEFI} {
+		t.Run(firmware.String(), func(t *testing.T) {
+			t.Parallel()
+			installOnSmallDisk(t, newSite(t, firmware, 520))
+		})
+	}
+}
+
+func installOnSmallDisk(t *testing.T, s *site) {
+	large := func(n, ballast int) fixture.Installed {
 		g := installed(n)
-		g.Ballast = 80
+		g.Ballast = ballast
 		return g
 	}
 	s.serve(quickMenu, "lab.verify=yes", "ravenboot.on_failure=shell")
 	for n := 1; n <= 2; n++ {
-		toplevel = s.publish(large(n))
+		toplevel := s.publish(large(n, 80))
 		m := s.boot(fmt.Sprintf("small disk, system %d", n))
 		s.up(m, fmt.Sprintf("sys-%d", n), toplevel)
 		m.Off()
 	}
-	toplevel = s.publish(large(3))
+	toplevel := s.publish(large(3, 80))
 	m := s.boot("small disk, an old system makes room")
 	m.Expect("removed generations 1")
 	s.up(m, "sys-3", toplevel)
 	m.Expect("valid, closure of")
 	m.Off()
 
-	huge := installed(4)
-	huge.Ballast = 400
-	s.publish(huge)
+	s.publish(large(4, 400))
 	m = s.boot("small disk, a system that is too large")
 	m.Expect("the disk is full")
 	m.Expect("give it a larger disk, or a smaller system")
