@@ -308,15 +308,15 @@ func TestInstallInterrupted(t *testing.T) {
 			m.Kill()
 
 			proxy.pace(0)
-			proxy.asks.Store(0)
+			before := proxy.nars.Swap(0)
 			m = s.boot("the boot after that")
 			m.Expect("/dev/vda is as declared")
 			s.up(m, "sys-1", toplevel)
-			count, _ := s.newPaths(toplevel, "")
+			count, size := s.newPaths(toplevel, "")
 			m.Expect(fmt.Sprintf("valid, closure of %d paths", count))
 			m.Off()
-			if again := int(proxy.asks.Load()); again > count/2 {
-				t.Errorf("%d of %d paths were fetched again; most were on the disk before the power was cut", again, count)
+			if again := proxy.nars.Load(); again > size/2 {
+				t.Errorf("%d of %d bytes were fetched again, though %d had come before the power was cut", again, size, before)
 			}
 		})
 	}

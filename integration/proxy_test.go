@@ -23,7 +23,6 @@ import (
 type proxy struct {
 	URL  string
 	nars atomic.Int64 // bytes of NARs that have passed
-	asks atomic.Int64 // requests for NARs
 	rate atomic.Int64 // bytes a second; 0 is as fast as can be
 
 	lock   sync.Mutex
@@ -68,7 +67,6 @@ func (p *proxy) pass(answer *http.Response) error {
 		}
 	}
 	if strings.Contains(path, "/nar/") {
-		p.asks.Add(1)
 		answer.Body = &counted{answer.Body, p}
 	}
 	return nil
