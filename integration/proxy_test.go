@@ -16,13 +16,14 @@ import (
 	"time"
 
 	"ravenboot/integration/lab"
+	"ravenboot/internal/batch"
 )
 
 // proxy stands between a machine and its server, once the kernel has started:
 // it counts, slows down, and alters.
 type proxy struct {
 	URL  string
-	nars atomic.Int64 // bytes of NARs that have passed
+	nars atomic.Int64 // bytes of NARs and batches that have passed
 	rate atomic.Int64 // bytes a second; 0 is as fast as can be
 
 	lock   sync.Mutex
@@ -52,7 +53,8 @@ func (s *site) proxy() *proxy {
 // pace slows all downloads down, together.
 func (p *proxy) pace(bytesPerSecond int64) { p.rate.Store(bytesPerSecond) }
 
-// alter changes all that has the given text in its path; with nil it ends.
+// alter changes all that has the given text in its path, and batches, which may
+// hold any of it; with nil it ends.
 func (p *proxy) alter(in string, change func([]byte) []byte) {
 	p.lock.Lock()
 	defer p.lock.Unlock()
@@ -61,21 +63,22 @@ func (p *proxy) alter(in string, change func([]byte) []byte) {
 
 func (p *proxy) pass(answer *http.Response) error {
 	path := answer.Request.URL.Path
-	if strings.HasSuffix(path, ".narinfo") || strings.Contains(path, "/nar/") {
-		if err := p.altered(answer, path); err != nil {
+	isNAR, isBatch := strings.Contains(path, "/nar/"), strings.HasSuffix(path, "/"+batch.Path)
+	if isNAR || isBatch || strings.HasSuffix(path, ".narinfo") {
+		if err := p.altered(answer, path, isBatch); err != nil {
 			return err
 		}
 	}
-	if strings.Contains(path, "/nar/") {
+	if isNAR || isBatch {
 		answer.Body = &counted{answer.Body, p}
 	}
 	return nil
 }
 
-func (p *proxy) altered(answer *http.Response, path string) error {
+func (p *proxy) altered(answer *http.Response, path string, isBatch bool) error {
 	p.lock.Lock()
 	defer p.lock.Unlock()
-	if p.change == nil || !strings.Contains(path, p.in) {
+	if p.change == nil || !isBatch && !strings.Contains(path, p.in) {
 		return nil
 	}
 	text, err := io.ReadAll(answer.Body)

@@ -49,8 +49,8 @@ type Config struct {
 	// for a while, and are then told to come again.
 	MaxTransfers int
 	// Observe, if not nil, is told of every answer: with the protocol "http", a
-	// kind ("cache-info", "narinfo", "nar"), what came of it, and how many
-	// bytes of content were sent.
+	// kind ("cache-info", "narinfo", "nar", "batch"), what came of it, and how many
+	// bytes of content were sent. Files in a batch count as if they had come alone.
 	Observe func(protocol, kind, result string, bytes int64)
 }
 

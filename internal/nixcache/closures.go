@@ -42,7 +42,7 @@ func (c *closures) closure(ctx context.Context, base string) ([]*object, error) 
 		return nil, err
 	}
 	missing := slices.DeleteFunc(members, func(member string) bool { return c.known[member] != nil })
-	for some := range slices.Chunk(missing, batch) {
+	for some := range slices.Chunk(missing, callSize) {
 		if err := c.learn(ctx, some); err != nil {
 			return nil, err
 		}

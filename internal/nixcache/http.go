@@ -3,7 +3,9 @@ package nixcache
 import (
 	"fmt"
 	"net/http"
+	"slices"
 	"strconv"
+	"strings"
 )
 
 // priority is what clients sort caches by, the lowest first: cache.nixos.org
@@ -12,7 +14,7 @@ const priority = 30
 
 // ServeHTTP answers a request of which the cache's own prefix has been cut off:
 // /nix-cache-info, /HASH.narinfo, /nar/HASH-CONTENTHASH.nar, and the same with
-// the end that tells the compression.
+// the end that tells the compression; and POST /batch for many of them at a time.
 func (c *Cache) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	named, err := parseResource(r.URL.Path)
 	t := c.newTransfer(w, r, string(named.kind))
@@ -20,9 +22,12 @@ func (c *Cache) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	case err != nil || c.off:
 		t.kind = "unknown"
 		t.fail(http.StatusNotFound, "not found")
-	case r.Method != http.MethodGet && r.Method != http.MethodHead:
-		w.Header().Set("Allow", "GET, HEAD")
-		t.fail(http.StatusMethodNotAllowed, "only GET and HEAD")
+	case !slices.Contains(named.kind.methods(), r.Method):
+		allowed := strings.Join(named.kind.methods(), ", ")
+		w.Header().Set("Allow", allowed)
+		t.fail(http.StatusMethodNotAllowed, "only "+allowed)
+	case named.kind == kindBatch:
+		c.serveBatch(t)
 	case named.kind == kindCacheInfo:
 		c.serveCacheInfo(t)
 	default:
@@ -32,6 +37,13 @@ func (c *Cache) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if t.cut {
 		panic(http.ErrAbortHandler)
 	}
+}
+
+func (k kind) methods() []string {
+	if k == kindBatch {
+		return []string{http.MethodPost}
+	}
+	return []string{http.MethodGet, http.MethodHead}
 }
 
 func (c *Cache) serveCacheInfo(t *transfer) {

@@ -6,6 +6,7 @@ import (
 
 	"github.com/nix-community/go-nix/pkg/nixbase32"
 
+	"ravenboot/internal/batch"
 	"ravenboot/internal/narinfo"
 )
 
@@ -28,6 +29,7 @@ const (
 	kindCacheInfo kind = "cache-info"
 	kindNarinfo   kind = "narinfo"
 	kindNAR       kind = "nar"
+	kindBatch     kind = "batch"
 )
 
 var errNoResource = errors.New("no name of a binary cache")
@@ -40,8 +42,11 @@ func parseResource(path string) (resource, error) {
 	if !ok {
 		return resource{}, errNoResource
 	}
-	if path == "nix-cache-info" {
+	switch path {
+	case "nix-cache-info":
 		return resource{kind: kindCacheInfo}, nil
+	case batch.Path:
+		return resource{kind: kindBatch}, nil
 	}
 	if hash, ok := strings.CutSuffix(path, ".narinfo"); ok && isBase32(hash, hashLength) {
 		return resource{kind: kindNarinfo, hash: hash}, nil
@@ -66,6 +71,8 @@ func (r resource) String() string {
 	switch r.kind {
 	case kindCacheInfo:
 		return "/nix-cache-info"
+	case kindBatch:
+		return "/" + batch.Path
 	case kindNarinfo:
 		return "/" + r.hash + ".narinfo"
 	}

@@ -278,6 +278,11 @@ func TestReadyDirAnswers(t *testing.T) {
 			}
 		}
 	}
+	narinfo := h.Hash() + ".narinfo"
+	checkBatch(t, s.url, narinfo, narinfo)
+	if ask(t, s.url, strings.TrimPrefix(file, "/"))[0] != nil {
+		t.Errorf("%d bytes are in a batch", len(h.nar))
+	}
 	// What is deleted while it is on offer is refused, not half served.
 	if err := os.Remove(filepath.Join(h.dir, h.URL)); err != nil {
 		t.Fatal(err)

@@ -102,6 +102,10 @@ var encoders = sync.Pool{New: func() any {
 	return encoder
 }}
 
+func getEncoder() *zstd.Encoder { return encoders.Get().(*zstd.Encoder) }
+
+func putEncoder(e *zstd.Encoder) { encoders.Put(e) }
+
 // compressed sends a NAR with zstd. Nobody knows how long it will be, so it goes
 // out in HTTP chunks; one that can't be completed is cut off without the last.
 func (t *transfer) compressed(content *nar.Reader) {
@@ -109,8 +113,8 @@ func (t *transfer) compressed(content *nar.Reader) {
 	if t.r.Method == http.MethodHead {
 		return
 	}
-	encoder := encoders.Get().(*zstd.Encoder)
-	defer encoders.Put(encoder)
+	encoder := getEncoder()
+	defer putEncoder(encoder)
 	encoder.Reset(t)
 	defer encoder.Reset(nil)
 	_, err := encoder.ReadFrom(content)

@@ -11,7 +11,7 @@ import (
 )
 
 // source is where the store paths come from that the cache serves. Requests
-// call serve and storeDir, at any time; the others are for Run alone.
+// call serve, small and storeDir, at any time; the others are for Run alone.
 type source interface {
 	// storeDir is the store that the paths are of; "" while it isn't known.
 	storeDir() string
@@ -25,6 +25,9 @@ type source interface {
 	keep(objects map[string]*object, complete bool) error
 	// serve answers a request for an object's NAR.
 	serve(t *transfer, o *object, named resource)
+	// small gives the file of an object's NAR if it fits into a batch, and nil
+	// if it doesn't or isn't here yet.
+	small(o *object, named resource) ([]byte, error)
 	// close ends what still goes on, when Run ends.
 	close()
 }

@@ -22,9 +22,9 @@ type store struct {
 	env  []string // beyond the process's own
 }
 
-// batch is how many paths one call of nix-store is given: with 250 bytes each,
+// callSize is how many paths one call of nix-store is given: with 250 bytes each,
 // far below what Linux takes as arguments.
-const batch = 2000
+const callSize = 2000
 
 // toolTime is how long one call may take: a second for thousands of paths, but
 // a database that the garbage collector has locked is waited for.

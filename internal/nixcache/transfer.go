@@ -41,6 +41,8 @@ type transfer struct {
 	fault  error // of the store, or of this server
 	told   bool  // the fault was logged where it arose
 	cut    bool  // the answer is to end as a broken one
+
+	counted int64 // of bytes, those of a batch's files
 }
 
 func (c *Cache) newTransfer(w http.ResponseWriter, r *http.Request, kind string) *transfer {
@@ -160,7 +162,7 @@ func (t *transfer) end() {
 // note logs and counts the transfer. One that went well is of no interest to
 // most: a system has a thousand paths.
 func (t *transfer) note(level slog.Level, outcome, reason string) {
-	t.cache.config.Observe("http", t.kind, outcome, t.bytes)
+	t.cache.config.Observe("http", t.kind, outcome, t.bytes-t.counted)
 	// Not the request's context: that has ended where the machine hung up.
 	t.cache.log.LogAttrs(context.Background(), level, "cache",
 		slog.String("step", t.kind), slog.String("outcome", outcome), slog.String("reason", reason),

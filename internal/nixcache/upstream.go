@@ -303,6 +303,13 @@ func (t *transfer) announce(l *listing, named resource) {
 
 // open gives a file that is kept, or a download of it: the one that is under way,
 // or a new one if it is wanted.
+// openKept opens a NAR's file that is here, and gives nil for others.
+func (u *upstream) openKept(l *listing) *os.File {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	return u.kept.open(filepath.Base(l.resource().String()), l.FileSize)
+}
+
 func (u *upstream) open(l *listing, wanted bool) (*os.File, *download, error) {
 	name := filepath.Base(l.resource().String())
 	u.mu.Lock()

@@ -144,6 +144,12 @@ func TestUpstreamIsAnotherRavenboot(t *testing.T) {
 			StateDir: t.TempDir(), KeyName: "lab-2", NixStore: "/nowhere/nix-store",
 		}, slog.New(slog.DiscardHandler), toplevel)
 		second.await(t, closure...)
+		names := names(t, second.url, closure)
+		for i, file := range ask(t, second.url, names...) {
+			if file != nil {
+				t.Errorf("%s is in a batch before it was fetched from upstream", names[i])
+			}
+		}
 		for nix, tools := range nixes(t) {
 			for _, time := range []string{"the first time", "kept"} {
 				t.Run(compression+", "+nix+", "+time, func(t *testing.T) {
@@ -156,7 +162,23 @@ func TestUpstreamIsAnotherRavenboot(t *testing.T) {
 				})
 			}
 		}
+		checkBatch(t, second.url, names...)
 	}
+}
+
+// names are those of NARs, as their narinfos tell them.
+func names(t *testing.T, url string, closure []string) []string {
+	t.Helper()
+	var names []string
+	for _, path := range closure {
+		_, text := request(t, "GET", url+narinfoOf(path), nil)
+		info, err := narinfo.Parse(text, filepath.Dir(path), filepath.Base(path))
+		if err != nil {
+			t.Fatal(err)
+		}
+		names = append(names, info.URL)
+	}
+	return names
 }
 
 // signedFile is an upstream with one path, whose NAR is no real one.

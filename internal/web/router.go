@@ -48,7 +48,7 @@ func NewBootHandler(s BootSide) http.Handler {
 		r.Handle("/report", s.Reports)
 	}
 	if s.Cache != nil {
-		r.PathPrefix("/cache/").Handler(http.StripPrefix("/cache", s.Cache)).Methods(http.MethodGet, http.MethodHead)
+		r.PathPrefix("/cache/").Handler(http.StripPrefix("/cache", s.Cache))
 	}
 	r.MethodNotAllowedHandler = http.HandlerFunc(methodNotAllowed)
 	return cleanPath(r)

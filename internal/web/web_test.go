@@ -217,7 +217,7 @@ func TestRoutes(t *testing.T) {
 		{"HEAD", "/cache/x.narinfo", 200, ""},
 		{"GET", "/cache/../etc/passwd", 404, ""},
 		{"GET", "/cache", 404, ""},
-		{"PUT", "/cache/x.narinfo", 405, ""},
+		{"POST", "/cache/batch", 200, "cache /batch"},
 		{"GET", "/", 404, ""},
 		{"GET", "/etc/passwd", 404, ""},
 		{"POST", "/boot.ipxe", 405, ""},

@@ -35,7 +35,8 @@ type cache struct {
 	stall    time.Duration
 	notice   func(string) // is told of a pause
 
-	noticed atomic.Int64 // when it was told last, in nanoseconds
+	noticed   atomic.Int64 // when it was told last, in nanoseconds
+	noBatches atomic.Bool  // the cache doesn't answer for many files at a time
 }
 
 // noticeEvery keeps a dozen downloads that have lost the same server from

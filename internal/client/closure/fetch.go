@@ -78,17 +78,20 @@ func (f *fetcher) fetchAll(ctx context.Context, paths []object, parallel int) er
 	group, ctx := errgroup.WithContext(ctx)
 	group.SetLimit(parallel)
 	altered := make(chan error, len(rest))
-	for _, p := range rest {
+	for _, some := range f.batches(rest) {
 		group.Go(func() error {
-			err := f.bring(ctx, p)
-			if err != nil && ctx.Err() != nil {
-				return context.Cause(ctx)
+			for _, p := range f.fetchTogether(ctx, some) {
+				err := f.bring(ctx, p)
+				switch {
+				case err != nil && ctx.Err() != nil:
+					return context.Cause(ctx)
+				case errors.Is(err, ErrAltered):
+					altered <- err
+				case err != nil:
+					return err
+				}
 			}
-			if errors.Is(err, ErrAltered) {
-				altered <- err
-				return nil
-			}
-			return err
+			return nil
 		})
 	}
 	err := group.Wait()
@@ -135,16 +138,22 @@ func (f *fetcher) isWhole(p *object) (bool, error) {
 // fetch downloads a path and moves it into its place if it is what was signed.
 func (f *fetcher) fetch(ctx context.Context, p *object) error {
 	return f.cache.insist(ctx, func(ctx context.Context) error {
-		counted, err := f.unpack(ctx, p)
-		if err == nil {
-			err = f.store.Place(p.Base)
-		}
-		if err != nil {
-			f.bytes.Add(-counted)
-			return errors.Join(err, f.store.Discard(p.Base))
-		}
-		return nil
+		return f.place(p, func() (int64, error) { return f.unpack(ctx, p) })
 	})
+}
+
+// place unpacks a path and moves it into its place. unpack returns how many
+// bytes it has added to the progress.
+func (f *fetcher) place(p *object, unpack func() (int64, error)) error {
+	counted, err := unpack()
+	if err == nil {
+		err = f.store.Place(p.Base)
+	}
+	if err != nil {
+		f.bytes.Add(-counted)
+		return errors.Join(err, f.store.Discard(p.Base))
+	}
+	return nil
 }
 
 // unpack returns how many bytes it has added to the progress.
@@ -162,8 +171,8 @@ func (f *fetcher) unpack(ctx context.Context, p *object) (int64, error) {
 	return n, err
 }
 
-func (f *fetcher) unpackFrom(d *download, p *object) (int64, error) {
-	content, done, err := decompress(d, p.compression)
+func (f *fetcher) unpackFrom(file io.Reader, p *object) (int64, error) {
+	content, done, err := decompress(file, p.compression)
 	if err != nil {
 		return 0, err
 	}

@@ -79,11 +79,15 @@ func (f *fetcher) ask(ctx context.Context, toplevel string) (plan, error) {
 // lacks or that nobody trusted has signed; a lost server ends it at once.
 func (f *fetcher) askAll(ctx context.Context, bases []string) ([]object, error) {
 	found := make([]object, len(bases))
+	f.askTogether(ctx, bases, found)
 	group, ctx := errgroup.WithContext(ctx)
 	group.SetLimit(questions)
 	var lock sync.Mutex
 	var problems []error
 	for i, base := range bases {
+		if found[i].Base != "" {
+			continue
+		}
 		group.Go(func() error {
 			one, err := f.askOne(ctx, base)
 			if err == nil {
@@ -108,7 +112,7 @@ func (f *fetcher) askOne(ctx context.Context, base string) (object, error) {
 	if err := narinfo.CheckBase(base); err != nil {
 		return object{}, err
 	}
-	text, err := f.cache.text(ctx, base[:narinfo.HashLength]+".narinfo")
+	text, err := f.cache.text(ctx, narinfoName(base))
 	if err != nil {
 		return object{}, err
 	}
