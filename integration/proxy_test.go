@@ -24,6 +24,7 @@ import (
 type proxy struct {
 	URL  string
 	nars atomic.Int64 // bytes of NARs and batches that have passed
+	ends atomic.Int64 // bytes of NARs that came to their end
 	rate atomic.Int64 // bytes a second; 0 is as fast as can be
 
 	lock   sync.Mutex
@@ -70,7 +71,7 @@ func (p *proxy) pass(answer *http.Response) error {
 		}
 	}
 	if isNAR || isBatch {
-		answer.Body = &counted{answer.Body, p}
+		answer.Body = &counted{ReadCloser: answer.Body, p: p, isNAR: isNAR, left: answer.ContentLength}
 	}
 	return nil
 }
@@ -92,10 +93,13 @@ func (p *proxy) altered(answer *http.Response, path string, isBatch bool) error 
 	return nil
 }
 
-// counted is the content of a NAR on its way.
+// counted is the content of a NAR or a batch on its way.
 type counted struct {
 	io.ReadCloser
-	p *proxy
+	p     *proxy
+	isNAR bool
+	n     int64 // that have passed
+	left  int64 // to come, below 0 where that isn't known
 }
 
 func (c *counted) Read(b []byte) (int, error) {
@@ -105,5 +109,10 @@ func (c *counted) Read(b []byte) (int, error) {
 	}
 	n, err := c.ReadCloser.Read(b)
 	c.p.nars.Add(int64(n))
+	c.n += int64(n)
+	if c.left -= int64(n); c.left == 0 && c.isNAR {
+		c.p.ends.Add(c.n)
+		c.n = 0
+	}
 	return n, err
 }
