@@ -32,11 +32,11 @@ func generation(n int) fixture.Generation {
 // profile is a Nix profile in the test's own directory.
 type profile struct {
 	Path string
-	t    *testing.T
+	t    testing.TB
 }
 
 // newProfile makes a profile with the generations 1 to n.
-func newProfile(t *testing.T, l *lab.Lab, n int) *profile {
+func newProfile(t testing.TB, l *lab.Lab, n int) *profile {
 	t.Helper()
 	p := &profile{filepath.Join(l.Dir(), "profiles", "lab"), t}
 	for i := range n {

@@ -29,7 +29,7 @@ var installer struct {
 	sync.Once
 }
 
-func newInstaller(t *testing.T) *fixture.Installer {
+func newInstaller(t testing.TB) *fixture.Installer {
 	t.Helper()
 	installer.Do(func() {
 		for _, tool := range []string{"ldd", "mkfs.ext4", "mkfs.vfat", "mkswap"} {
@@ -64,7 +64,7 @@ func installed(n int) fixture.Installed {
 // site is a lab whose machine installs itself on its disk.
 type site struct {
 	*lab.Lab
-	t        *testing.T
+	t        testing.TB
 	firmware lab.Firmware
 	profile  *profile
 	server   *lab.Server
@@ -73,7 +73,7 @@ type site struct {
 }
 
 // newSite makes a lab with a disk of so many MiB that was never used.
-func newSite(t *testing.T, firmware lab.Firmware, diskSize int64) *site {
+func newSite(t testing.TB, firmware lab.Firmware, diskSize int64) *site {
 	t.Helper()
 	s := &site{Lab: lab.New(t, 1), t: t, firmware: firmware}
 	newInstaller(t)
@@ -132,7 +132,10 @@ func (s *site) up(m *lab.Machine, name, toplevel string) {
 }
 
 // word is what a machine said last.
-type word struct{ Machine, Name, Step, Outcome, Text string }
+type word struct {
+	Machine, Name, Step, Outcome, Text string
+	Time                               time.Time
+}
 
 // expectWord waits until the server knows that the machine's last word is the
 // step's outcome. A machine writes on its screen before it reports.
@@ -174,9 +177,15 @@ func (s *site) get(url string) string {
 }
 
 // fetched is how many bytes of NARs the server has sent since it started.
-func (s *site) fetched() (sum int64) {
+func (s *site) fetched() int64 {
 	s.t.Helper()
-	pattern := regexp.MustCompile(`(?m)^ravenboot_transfer_bytes_total\{kind="nar".*\} (.*)$`)
+	return s.sent(`kind="nar"`)
+}
+
+// sent is the same of all that has these labels, in the order of /metrics.
+func (s *site) sent(labels string) (sum int64) {
+	s.t.Helper()
+	pattern := regexp.MustCompile(`(?m)^ravenboot_transfer_bytes_total\{` + labels + `.*\} (.*)$`)
 	for _, match := range pattern.FindAllStringSubmatch(s.get("http://127.0.0.1:9080/metrics"), -1) {
 		n, err := strconv.ParseFloat(match[1], 64)
 		check(s.t, err)

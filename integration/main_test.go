@@ -32,7 +32,7 @@ var store struct {
 	sync.Once
 }
 
-func nixStore(t *testing.T) *fixture.Store {
+func nixStore(t testing.TB) *fixture.Store {
 	t.Helper()
 	store.Do(func() {
 		for _, tool := range []string{"nix-build", "nix-env", "modprobe", "busybox"} {
@@ -49,7 +49,7 @@ func nixStore(t *testing.T) *fixture.Store {
 	return store.Store
 }
 
-func check(t *testing.T, err error) {
+func check(t testing.TB, err error) {
 	t.Helper()
 	if err != nil {
 		t.Fatal(err)

@@ -46,6 +46,7 @@ type Machine struct {
 	spec    Spec
 	monitor *monitor
 	started time.Time
+	took    time.Duration // until it switched itself off; 0 while it is on
 }
 
 // Boot switches a machine on. When the test ends it is switched off, and its
@@ -205,12 +206,17 @@ func (m *Machine) Off() {
 	if !m.Process.wait(Patience) {
 		m.l.t.Fatalf("%s is still on after %v", m.Name, Patience)
 	}
+	m.took = time.Since(m.started)
 }
 
 // finish records how the boot went and, if it failed, what was on the screen.
 func (m *Machine) finish() {
 	failed := m.l.t.Failed()
-	report(Result{m.spec.Firmware, m.spec.Path, testName(m.l.t), time.Since(m.started), !failed})
+	took := m.took
+	if took == 0 {
+		took = time.Since(m.started)
+	}
+	report(Result{m.spec.Firmware, m.spec.Path, testName(m.l.t), took, !failed})
 	m.l.keep(m.Name+".console", []byte(m.Transcript()))
 	if !failed {
 		return
