@@ -13,8 +13,13 @@ import (
 )
 
 // A machine that doesn't acknowledge is sent the same again, after 250 ms and
-// then twice as long each time up to 2 s. Most ROMs wait longer before they
+// then twice as long each time up to 6 s. Most ROMs wait longer before they
 // repeat themselves, so it is the server that makes up for losses.
+//
+// A client may ignore a block that it has (RFC 1123 4.2.3.1), acknowledge it
+// again only when nothing has come for a while, and take the repetition for
+// something that came (atftp, 5 s). Where its acknowledgement is lost, it would
+// be kept quiet by pauses that are all shorter than that.
 //
 // The OACK is the exception. A machine that lacks it repeats its request; one
 // that has it, and whose acknowledgement was lost, may take another for an error
@@ -22,7 +27,7 @@ import (
 // the moments when clients repeat themselves, for those that never do.
 const (
 	resendFirst = 250 * time.Millisecond
-	resendMost  = 2 * time.Second
+	resendMost  = 6 * time.Second
 	resendOACK  = 8 * time.Second
 	patience    = 17 * time.Second // without a sign of life
 	// unanswered is when a transfer whose machine has said nothing but the

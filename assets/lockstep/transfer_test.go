@@ -34,6 +34,27 @@ func TestWrap(t *testing.T) {
 	}
 }
 
+// TestPauses looks for a pause that lets a client speak which repeats its
+// acknowledgement when nothing has come for 5 s, as atftp does, and for several
+// repetitions before that, for those that never speak by themselves.
+func TestPauses(t *testing.T) {
+	begun := time.Now()
+	transfer := newTransfer(Request{Begun: begun}, []byte("content"), 1468)
+	repeated := 0
+	for now := begun; now.Sub(begun) < patience; now = transfer.due {
+		transfer.message(now)
+		transfer.tries++
+		if pause := transfer.due.Sub(now); pause > 5500*time.Millisecond {
+			if repeated < 4 || transfer.due.Sub(begun) > patience {
+				t.Errorf("the first long pause comes after %d repetitions, and ends after %v", repeated, transfer.due.Sub(begun))
+			}
+			return
+		}
+		repeated++
+	}
+	t.Errorf("no pause in %d repetitions lets a client speak", repeated)
+}
+
 func TestNegotiate(t *testing.T) {
 	for _, row := range []struct {
 		options []Option
