@@ -32,7 +32,7 @@ var installer struct {
 func newInstaller(t testing.TB) *fixture.Installer {
 	t.Helper()
 	installer.Do(func() {
-		for _, tool := range []string{"ldd", "mkfs.ext4", "mkfs.vfat", "mkswap"} {
+		for _, tool := range []string{"ldd", "mkfs.ext4", "mkfs.vfat", "mkswap", "depmod", "systemctl", "udevadm"} {
 			lab.Tool(t, tool)
 		}
 		var err error
@@ -293,6 +293,92 @@ func TestInstallByNix(t *testing.T) {
 	}
 }
 
+// TestInstallBySystemd boots an initrd whose first program is systemd, with the
+// units and the network that nixos/client.nix puts into NixOS's. What is foreign
+// on the disk differs: without a partition that has the root's name, the root's
+// device is waited for; with one, it is there from the start, and another.
+func TestInstallBySystemd(t *testing.T) {
+	for _, test := range []struct {
+		firmware lab.Firmware
+		foreign  func(t *testing.T, disk string)
+	}{
+		{lab.BIOS, thesis},
+		{lab.UEFI, otherRoot},
+	} {
+		t.Run(test.firmware.String(), func(t *testing.T) {
+			t.Parallel()
+			s := newSite(t, test.firmware, 1500)
+			g := installed(1)
+			g.Systemd = true
+			toplevel := s.publish(g)
+			s.serve(quickMenu)
+
+			m := s.boot("systemd's initrd, blank disk")
+			m.Expect("/dev/vda is set up; it was blank")
+			s.up(m, "sys-1", toplevel)
+			m.Off()
+			if _, size := s.newPaths(toplevel, ""); s.fetched() != size {
+				t.Errorf("%d bytes of NARs were fetched, want the closure's %d", s.fetched(), size)
+			}
+
+			s.server.Stop()
+			s.Restart(s.server)
+			m = s.boot("systemd's initrd, the same disk again")
+			m.Expect("/dev/vda is as declared")
+			s.up(m, "sys-1", toplevel)
+			m.Off()
+			if got := s.fetched(); got != 0 {
+				t.Errorf("%d bytes of NARs were fetched for a system that is there", got)
+			}
+
+			s.server.Stop()
+			s.serve(quickMenu, "lab.verify=yes")
+			check(t, os.Truncate(s.disk, 0))
+			check(t, os.Truncate(s.disk, 1500<<20))
+			test.foreign(t, s.disk)
+			before := checksum(t, s.disk)
+			m = s.boot("systemd's initrd, foreign disk: refused, approved, erased")
+			m.Expect("/dev/vda is foreign")
+			m.Expect("thesis")
+			m.Expect("ravenboot approve " + lab.MAC(1))
+			s.expectWord("layout", "refused")
+			time.Sleep(fixture.DeviceTimeout + 5*time.Second)
+			if got := checksum(t, s.disk); got != before {
+				t.Error("the disk was changed before anybody approved")
+			}
+			s.RunRavenboot(s.server, "approve", "lab-01")
+			m.Expect("/dev/vda is set up; it was foreign")
+			s.up(m, "sys-1", toplevel)
+			m.Expect("valid, closure of")
+			m.Off()
+		})
+	}
+}
+
+// thesis makes a disk of one file system, without partitions.
+func thesis(t *testing.T, disk string) {
+	t.Helper()
+	out, err := exec.Command("mkfs.ext4", "-q", "-F", "-L", "thesis", disk).CombinedOutput()
+	if err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+}
+
+// otherRoot makes a disk whose only partition has the name of the declared
+// root's, and a file system, but another place.
+func otherRoot(t *testing.T, disk string) {
+	t.Helper()
+	table := exec.Command("sfdisk", "-q", disk)
+	table.Stdin = strings.NewReader("label: gpt\nstart=2048, size=600MiB, name=nixos\n")
+	if out, err := table.CombinedOutput(); err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	out, err := exec.Command("mkfs.ext4", "-q", "-F", "-L", "thesis", "-E", "offset=1048576", disk, "600M").CombinedOutput()
+	if err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+}
+
 // TestInstallInterrupted kills the server in the middle of a download, which
 // goes on when there is one again, and then cuts the machine's power.
 func TestInstallInterrupted(t *testing.T) {
@@ -390,10 +476,7 @@ func TestInstallAsksBeforeItErases(t *testing.T) {
 			s := newSite(t, firmware, 1500)
 			toplevel := s.publish(installed(1))
 			s.serve(quickMenu)
-			out, err := exec.Command("mkfs.ext4", "-q", "-F", "-L", "thesis", s.disk).CombinedOutput()
-			if err != nil {
-				t.Fatalf("%v\n%s", err, out)
-			}
+			thesis(t, s.disk)
 			before := checksum(t, s.disk)
 
 			m := s.boot("foreign disk: refused, approved, erased")

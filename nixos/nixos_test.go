@@ -11,7 +11,6 @@ import (
 	"encoding/base64"
 	"encoding/hex"
 	"encoding/json"
-	"errors"
 	"flag"
 	"io/fs"
 	"os"
@@ -21,28 +20,16 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"ravenboot/nixos"
 )
 
 var update = flag.Bool("update", false, "write the golden files, and the hash of package.nix")
 
-// nix runs one of Nix's programs, on a store and with settings of its own.
+// nix runs one of Nix's programs.
 func nix(t *testing.T, program string, args ...string) ([]byte, error) {
 	t.Helper()
-	dir := t.TempDir()
-	cmd := exec.Command(program, args...)
-	cmd.Env = append(os.Environ(), "NIX_REMOTE=", "NIX_PATH=", "NIX_CONFIG=", "HOME="+dir,
-		"NIX_STATE_DIR="+filepath.Join(dir, "state"), "NIX_CONF_DIR="+filepath.Join(dir, "etc"))
-	var stdout, stderr bytes.Buffer
-	cmd.Stdout, cmd.Stderr = &stdout, &stderr
-	err := cmd.Run()
-	var exit *exec.ExitError
-	if err != nil && !errors.As(err, &exit) {
-		t.Fatalf("%v: install the Debian package nix-bin", err)
-	}
-	if err != nil {
-		err = errors.New(stderr.String())
-	}
-	return stdout.Bytes(), err
+	return nixos.Nix(t.TempDir(), program, args...)
 }
 
 func TestEveryFileParses(t *testing.T) {
@@ -67,13 +54,9 @@ func TestEveryFileParses(t *testing.T) {
 // evaluate gives what an attribute of testdata/eval.nix comes to.
 func evaluate(t *testing.T, attribute string) map[string]json.RawMessage {
 	t.Helper()
-	out, err := nix(t, "nix-instantiate", "--eval", "--strict", "--json", "testdata/eval.nix", "-A", attribute)
+	values, err := nixos.Evaluate(t.TempDir(), ".", attribute)
 	if err != nil {
 		t.Fatal(err)
-	}
-	var values map[string]json.RawMessage
-	if err := json.Unmarshal(out, &values); err != nil {
-		t.Fatalf("%s: %v", attribute, err)
 	}
 	return values
 }
@@ -175,7 +158,7 @@ func TestUnit(t *testing.T) {
 	if err := json.Unmarshal(evaluate(t, "servers")["plain"], &server); err != nil {
 		t.Fatal(err)
 	}
-	got := lines(server.Services.Ravenboot.ServiceConfig)
+	got := nixos.Lines(server.Services.Ravenboot.ServiceConfig)
 
 	want := map[string][]string{}
 	_, service, _ := strings.Cut(string(text), "[Service]\n")
@@ -199,32 +182,6 @@ func TestUnit(t *testing.T) {
 	if len(got) > 0 {
 		t.Errorf("server.nix has what dist/ravenboot.service hasn't: %q", got)
 	}
-}
-
-// lines are the lines that NixOS makes of a unit's settings, by key.
-func lines(settings map[string]any) map[string][]string {
-	all := map[string][]string{}
-	add := func(key string, value any) {
-		switch v := value.(type) {
-		case bool:
-			all[key] = append(all[key], map[bool]string{true: "yes", false: "no"}[v])
-		case string:
-			all[key] = append(all[key], v)
-		case float64:
-			number, _ := json.Marshal(v)
-			all[key] = append(all[key], string(number))
-		}
-	}
-	for key, value := range settings {
-		if list, ok := value.([]any); ok {
-			for _, one := range list {
-				add(key, one)
-			}
-			continue
-		}
-		add(key, value)
-	}
-	return all
 }
 
 // TestVendorHash makes what nixpkgs' buildGoModule makes of the sources that

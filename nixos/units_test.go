@@ -2,46 +2,21 @@ package nixos_test
 
 import (
 	"encoding/json"
-	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
+
+	"ravenboot/nixos"
 )
-
-// unit is what NixOS makes a unit of.
-type unit struct {
-	Wants, After, Before, Conflicts, OnFailure, RequiredBy []string
-	UnitConfig, ServiceConfig                              map[string]any
-}
-
-func (u unit) text() string {
-	var b strings.Builder
-	section := func(name string, settings map[string]any) {
-		fmt.Fprintf(&b, "[%s]\n", name)
-		for key, values := range lines(settings) {
-			for _, value := range values {
-				fmt.Fprintf(&b, "%s=%s\n", key, value)
-			}
-		}
-	}
-	section("Unit", u.UnitConfig)
-	for key, names := range map[string][]string{
-		"Wants": u.Wants, "After": u.After, "Before": u.Before, "Conflicts": u.Conflicts, "OnFailure": u.OnFailure,
-	} {
-		fmt.Fprintf(&b, "%s=%s\n", key, strings.Join(names, " "))
-	}
-	section("Service", u.ServiceConfig)
-	return b.String()
-}
 
 // TestInitrdUnits has systemd judge the initrd's units among its own: that it
 // understands every line, and can start everything in some order.
 func TestInitrdUnits(t *testing.T) {
 	var client struct {
-		SystemdInitrd struct{ Units map[string]unit }
+		SystemdInitrd nixos.Initrd
 	}
 	if err := json.Unmarshal(evaluate(t, "clients")["rich"], &client); err != nil {
 		t.Fatal(err)
@@ -66,7 +41,7 @@ func TestInitrdUnits(t *testing.T) {
 	}
 	for name, u := range units {
 		u.ServiceConfig["ExecStart"] = "/bin/true" // verify wants the program to be there
-		files[name+".service"] = u.text()
+		files[name+".service"] = u.Text()
 		for _, by := range u.RequiredBy {
 			requires[by] = append(requires[by], name+".service")
 		}
@@ -86,7 +61,7 @@ func TestInitrdUnits(t *testing.T) {
 	// It must be able to tell.
 	late := units["ravenboot-layout"]
 	late.After = append(late.After, "sysroot.mount")
-	files["ravenboot-layout.service"] = late.text()
+	files["ravenboot-layout.service"] = late.Text()
 	if out := verify(t, files, requires); !strings.Contains(out, "ordering cycle") {
 		t.Errorf("a disk that is laid out after it is mounted passes for an order:\n%s", out)
 	}

@@ -102,6 +102,35 @@ in
       };
       boot.loader.ravenboot.enable = false;
     };
+    # What integration/fixture makes a systemd initrd of, and boots.
+    booted = client {
+      boot.ravenboot = {
+        disk.path = "/dev/vda";
+        disk.partitions = [
+          {
+            label = "esp";
+            type = "esp";
+            size = "40M";
+            format = "vfat";
+            formatLabel = "ESP";
+            mountPoint = "/boot";
+          }
+          {
+            label = "swap";
+            type = "swap";
+            size = "64M";
+            format = "swap";
+          }
+          {
+            label = "nixos";
+            size = "rest";
+            format = "ext4";
+            formatLabel = "nixos";
+            mountPoint = "/";
+          }
+        ];
+      };
+    };
     example-desk = ../example/desk.nix;
     example-hall = ../example/hall.nix;
     # Every assertion at once.

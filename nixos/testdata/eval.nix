@@ -11,6 +11,7 @@
 let
   cases = import ./cases.nix;
   pkgs = import ./pkgs.nix { inherit lib; };
+  utils = import ./utils.nix;
 
   evaluate =
     systemdInitrd: case:
@@ -22,7 +23,7 @@ let
       ];
       specialArgs = {
         inherit pkgs systemdInitrd;
-        utils = import ./utils.nix;
+        inherit utils;
       };
     }).config;
 
@@ -58,8 +59,16 @@ let
     };
     bin = config.boot.initrd.systemd.extraBin;
     files = builtins.mapAttrs (_: file: file.source.text) config.boot.initrd.systemd.contents;
+    fstab = fstab config;
     scripts = scripts config;
   };
+
+  # What NixOS (tasks/filesystems.nix) has the initrd mount.
+  fstab =
+    config:
+    lib.concatMapStringsSep "" (
+      fs: "${fs.device} ${fs.mountPoint} ${fs.fsType} ${builtins.concatStringsSep "," (fs.options ++ [ "x-initrd.mount" ])} 0 1\n"
+    ) (builtins.filter utils.fsNeededForBoot (lib.attrValues config.fileSystems));
 
   scripts =
     config:
