@@ -8,6 +8,8 @@ import (
 	"testing"
 
 	"github.com/nix-community/go-nix/pkg/narinfo/signature"
+
+	"ravenboot/internal/batch"
 )
 
 // benchSystems are toplevels of 20 packages of 500 files, 16 kB each, and of
@@ -34,15 +36,42 @@ derivation {
 `},
 }
 
-// BenchmarkRun is what a machine does; -cpuprofile shows where its time goes.
+// BenchmarkRun is what a machine does, with a cache of files and with one that
+// answers for many at a time; -cpuprofile shows where its time goes.
 // With RAVENBOOT_BENCH_DIR the machine's store is there and not in /tmp.
 func BenchmarkRun(b *testing.B) {
 	for _, system := range benchSystems {
-		b.Run(system.name, func(b *testing.B) { benchmarkRun(b, system.expression) })
+		b.Run(system.name, func(b *testing.B) { benchmarkRun(b, system.expression, files) })
+		b.Run(system.name+" in batches", func(b *testing.B) { benchmarkRun(b, system.expression, inBatches) })
 	}
 }
 
-func benchmarkRun(b *testing.B, expression string) {
+func files(dir string) http.Handler { return http.FileServer(http.Dir(dir)) }
+
+func inBatches(dir string) http.Handler {
+	mux := http.NewServeMux()
+	mux.Handle("/", files(dir))
+	mux.HandleFunc("/"+batch.Path, func(w http.ResponseWriter, r *http.Request) {
+		names, err := batch.ReadQuestion(r.Body)
+		if err != nil {
+			http.Error(w, err.Error(), http.StatusBadRequest)
+			return
+		}
+		w.Header().Set("Content-Type", batch.ContentType)
+		var answer []byte
+		for _, name := range names {
+			if file, err := os.ReadFile(filepath.Join(dir, name)); err == nil && len(file) <= batch.MaxFile {
+				answer = batch.AppendFile(answer, file)
+			} else {
+				answer = batch.AppendNone(answer)
+			}
+		}
+		_, _ = w.Write(answer)
+	})
+	return mux
+}
+
+func benchmarkRun(b *testing.B, expression string, serve func(dir string) http.Handler) {
 	store := newNixStore(b)
 	file := filepath.Join(store.dir, "bench.nix")
 	if err := os.WriteFile(file, []byte(expression), 0o600); err != nil {
@@ -57,7 +86,7 @@ func benchmarkRun(b *testing.B, expression string) {
 	}
 	cache := filepath.Join(store.dir, "cache")
 	store.copyTo(b, cache, toplevel, "secret-key="+secret+"&compression=none")
-	server := httptest.NewServer(http.FileServer(http.Dir(cache)))
+	server := httptest.NewServer(serve(cache))
 	defer server.Close()
 	for b.Loop() {
 		b.StopTimer()
