@@ -60,6 +60,7 @@ lab: packages-lab build
 bench: packages-bench build
 	$(GO) test -run '^$$' -bench . -benchmem ./bootscript ./cmd/ravenboot ./dhcp/... ./internal/boot ./internal/generation ./internal/nar ./internal/web
 	scripts/as-root.sh $(GO) run ./integration/bench -ravenboot $(CURDIR)/$(BIN) -client $(CURDIR)/$(CLIENT)
+	RAVENBOOT_BIN=$(CURDIR)/$(BIN) RAVENBOOT_CLIENT_BIN=$(CURDIR)/$(CLIENT) scripts/as-root.sh $(GO) test -tags boots -run '^$$' -bench PowerOn -benchtime 3x -timeout 60m ./integration
 
 packages-run:
 	@scripts/packages.sh $(RUN_PACKAGES)

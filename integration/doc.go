@@ -12,6 +12,9 @@
 // directory that keeps each test's configuration, logs, console transcripts,
 // and pictures of the screens of machines that failed.
 //
+// BenchmarkPowerOn boots beside an image of the whole system, and prints how long
+// each takes.
+//
 // See lab.Lab for the network and the machines, and package fixture for what
 // they are served.
 package integration
