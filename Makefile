@@ -14,7 +14,7 @@ LAB_PACKAGES   := $(RUN_PACKAGES) $(QEMU) iproute2 util-linux
 # Whole boots, and the programs of others that judge us.
 TEST_PACKAGES  := $(LAB_PACKAGES) gcc libc6-dev git \
 	qemu-system-arm qemu-efi-aarch64 ovmf nix-bin squashfs-tools e2fsprogs iputils-ping \
-	dnsmasq-base isc-dhcp-client isc-dhcp-relay isc-dhcp-server kea-dhcp4-server udhcpc atftp iptables tcpdump systemd strace \
+	dnsmasq-base isc-dhcp-client isc-dhcp-relay isc-dhcp-server kea-dhcp4-server udhcpc atftp iptables tcpdump systemd udev strace \
 	dosfstools xfsprogs btrfs-progs fdisk mount sqlite3 xz-utils zstd bzip2
 # The peers that the figures in docs/performance.md are beside.
 BENCH_PACKAGES := $(TEST_PACKAGES) nginx-light tftpd-hpa wrk

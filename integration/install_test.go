@@ -339,6 +339,10 @@ func TestInstallBySystemd(t *testing.T) {
 			}
 			s.RunRavenboot(s.server, "approve", "lab-01")
 			m.Expect("/dev/vda is set up; it was foreign")
+			// It would have been written over the last line of the refusal.
+			if _, screen, _ := strings.Cut(m.Transcript(), "/dev/vda is foreign"); strings.Contains(screen, "start job is running") {
+				t.Error("systemd wrote on the screen while the machine asked")
+			}
 			s.up(m, "sys-1", toplevel)
 			m.Expect("valid, closure of")
 			m.Off()

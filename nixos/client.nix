@@ -177,7 +177,8 @@ let
       Type = "oneshot";
       RemainAfterExit = true;
       # Not the journal's console output, whose prefix would break the two
-      # layouts that a refusal shows side by side.
+      # layouts that a refusal shows side by side. And while a unit has the
+      # terminal, systemd doesn't write "A start job is running" over its last line.
       StandardOutput = "tty";
       StandardError = "tty";
     };
@@ -235,7 +236,13 @@ let
         after = [ "systemd-udev-settle.service" ];
         before = mountUnits ++ checkUnits ++ [ "shutdown.target" ];
         requiredBy = mountUnits;
-        serviceConfig.ExecStart = "/bin/ravenboot-client ${layoutArguments "/etc/ravenboot/layout.json"}";
+        serviceConfig = {
+          ExecStart = "/bin/ravenboot-client ${layoutArguments "/etc/ravenboot/layout.json"}";
+          # Where the old table had a partition of the root's name, too, systemd
+          # had its device, saw it go, and does not wait for it a second time: what
+          # is bound to it must not start before the new one is there.
+          ExecStartPost = "-/bin/udevadm settle";
+        };
       }
     ];
 
