@@ -43,7 +43,8 @@ func Nix(dir, program string, args ...string) ([]byte, error) {
 // Evaluate gives what an attribute of a directory's testdata/eval.nix comes to.
 // dir is Nix's own.
 func Evaluate(dir, modules, attribute string) (map[string]json.RawMessage, error) {
-	out, err := Nix(dir, "nix-instantiate", "--eval", "--strict", "--json", filepath.Join(modules, "testdata/eval.nix"), "-A", attribute)
+	file := filepath.Join(modules, "testdata/eval.nix")
+	out, err := Nix(dir, "nix-instantiate", "--eval", "--strict", "--json", file, "-A", attribute)
 	if err != nil {
 		return nil, err
 	}
