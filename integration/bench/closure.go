@@ -34,23 +34,25 @@ func benchClosure(b *bench) error {
 	return nil
 }
 
-// benchWire downloads the same over a gigabit, and a system of small paths.
+// benchWire downloads the same over a gigabit, then with small paths beside, and
+// then such paths alone.
 func benchWire(b *bench) error {
 	c := b.closures()
-	systems, err := c.generationsOf(c.large(), 1)
-	if err != nil {
-		return err
-	}
-	texts, err := c.generationsOf(c.small(), 1)
-	if err != nil {
-		return err
-	}
-	for _, compression := range compressions {
-		if err := c.overWire(compression, systems[0]); err != nil {
+	for _, load := range []struct {
+		size        systemSize
+		compression string
+	}{
+		{c.large(), "none"}, {c.large(), "zstd"}, {c.mixed(), "none"}, {c.small(), "none"},
+	} {
+		systems, err := c.generationsOf(load.size, 1)
+		if err != nil {
+			return err
+		}
+		if err := c.overWire(load.compression, systems[0]); err != nil {
 			return err
 		}
 	}
-	return c.overWire(compressions[0], texts[0])
+	return nil
 }
 
 // benchSize measures disks, downloads and initrds in bytes.
@@ -95,6 +97,13 @@ func (b *bench) small() systemSize {
 		return systemSize{texts: 50}
 	}
 	return systemSize{texts: 2000}
+}
+
+// mixed is a large system with small paths beside, as most paths of a system are.
+func (b *bench) mixed() systemSize {
+	size := b.large()
+	size.texts = b.small().texts
+	return size
 }
 
 // closureBench is what downloads of closures have in common.
