@@ -33,7 +33,7 @@ name = "labsync"
 label = "Lab image of 2026"
 kernel = "`+kernel.Image+`"
 initrd = ["`+l.Write("first.img", string(first))+`", "`+l.Write("second.img", string(second))+`"]
-args = ["console=ttyS0", "loglevel=3", "labtest.squashfs={url}/`+filepath.Base(root)+`"]
+args = "`+kernelParams+` labtest.squashfs={url}/`+filepath.Base(root)+`"
 files = ["`+root+`"]
 arch = ["x86_64"]
 

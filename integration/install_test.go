@@ -56,7 +56,7 @@ func installed(n int) fixture.Installed {
 		Name:    fmt.Sprintf("sys-%d", n),
 		Version: fmt.Sprintf("26.05.%d", n),
 		Label:   fmt.Sprintf("NixOS Lab 26.05.%d", n),
-		Params:  []string{"console=ttyS0", "loglevel=3"},
+		Params:  strings.Fields(kernelParams),
 		Own:     5,
 	}
 }

@@ -179,7 +179,7 @@ func (p *powerOn) offerOnly(kind *bootKind) {
 	for _, s := range p.systems {
 		parts = append(parts, fmt.Sprintf("[[image]]\nname = %q\nkernel = %q\ninitrd = [%q]\nfiles = [%q]\nargs = %q\n",
 			s.name, kernel, initrd, s.image,
-			"init="+s.toplevel+"/init console=ttyS0 loglevel=3 labtest.squashfs={url}/"+filepath.Base(s.image)))
+			"init="+s.toplevel+"/init "+kernelParams+" labtest.squashfs={url}/"+filepath.Base(s.image)))
 	}
 	p.server = p.Serve(config(parts...))
 }
