@@ -90,7 +90,6 @@ func (t *TFTP) Run(ctx context.Context) error {
 		BlockSize: t.config.BlockSize, SinglePort: t.config.SinglePort, MaxTransfers: t.config.MaxTransfers,
 	}, t)
 	if err != nil {
-		conn.Close()
 		return fmt.Errorf("tftp: %w", err)
 	}
 	t.conn, t.ctx = conn, ctx

@@ -10,6 +10,8 @@ import (
 
 	"golang.org/x/net/ipv4"
 	"golang.org/x/net/ipv6"
+
+	"ravenboot/internal/udp"
 )
 
 // batch is how many packets a system call takes.
@@ -30,7 +32,7 @@ type batchConn interface {
 // lane is a socket and the transfers that go over it.
 type lane struct {
 	server *Server
-	conn   *net.UDPConn
+	conn   *udp.Conn
 	batch  batchConn
 	v6     bool
 	listen bool // takes requests
@@ -42,18 +44,22 @@ type lane struct {
 	closed    bool
 }
 
-func newLane(s *Server, conn *net.UDPConn, listen bool) *lane {
-	l := &lane{server: s, conn: conn, listen: listen, transfers: map[netip.AddrPort]*transfer{}}
+func newLane(s *Server, socket *net.UDPConn, listen bool) (*lane, error) {
 	// Not all machines' packets of a moment fit in the default. A failure costs
 	// some repetitions.
-	_ = conn.SetReadBuffer(1 << 20)
+	_ = socket.SetReadBuffer(1 << 20)
+	conn, err := udp.Take(socket)
+	if err != nil {
+		return nil, err
+	}
+	l := &lane{server: s, conn: conn, listen: listen, transfers: map[netip.AddrPort]*transfer{}}
 	local := conn.LocalAddr().(*net.UDPAddr).AddrPort().Addr()
 	if l.v6 = local.Is6() && !local.Is4In6(); l.v6 {
 		l.batch = ipv6.NewPacketConn(conn)
 	} else {
 		l.batch = ipv4.NewPacketConn(conn)
 	}
-	return l
+	return l, nil
 }
 
 // ended is a transfer and its outcome.

@@ -66,15 +66,20 @@ type Server struct {
 	stopped bool
 }
 
-// New makes a server that reads requests from conn. From then on the system
-// tells which address each is sent to; of one that came in before, nobody knows.
+// New makes a server that reads requests from conn, which is its own from then
+// on, also when there is an error. The system tells which address each is sent
+// to; of one that came in before, nobody knows.
 func New(conn *net.UDPConn, config Config, handler Handler) (*Server, error) {
 	s := &Server{
 		config: config, handler: handler,
 		slots: make(chan struct{}, config.MaxTransfers), lanes: map[netip.Addr]*lane{},
 	}
-	s.front = newLane(s, conn, true)
+	var err error
+	if s.front, err = newLane(s, conn, true); err != nil {
+		return nil, err
+	}
 	if err := s.front.wantDestination(); err != nil {
+		_ = s.front.conn.Close() // it is the first error that counts
 		return nil, fmt.Errorf("asking for the address that requests are sent to: %w", err)
 	}
 	return s, nil
@@ -251,7 +256,10 @@ func (s *Server) lane(local netip.Addr) *lane {
 	if err != nil {
 		return s.front // no sockets are left
 	}
-	l := newLane(s, conn, false)
+	l, err := newLane(s, conn, false)
+	if err != nil {
+		return s.front
+	}
 	s.lanes[local] = l
 	s.running.Go(func() {
 		if err := l.run(); err != nil {
