@@ -65,13 +65,18 @@ func (s *Store) SetSystem(toplevel string) error {
 			return err
 		}
 	}
-	err = errors.Join(
-		replaceLink(s.full(toplevel), s.state("profiles", linkName(number))),
-		replaceLink(linkName(number), s.state("profiles", "system")),
+	for _, link := range []struct{ at, target string }{
+		// Before anything leads to it: a boot may end between any two.
+		{s.state("profiles", linkName(number)), s.full(toplevel)},
+		{s.state("profiles", "system"), linkName(number)},
 		// Nix makes this link only together with the directory.
-		replaceLink(s.stateDir()+"/profiles", s.state("gcroots", "profiles")),
-		s.markNixOS())
-	return err
+		{s.state("gcroots", "profiles"), s.stateDir() + "/profiles"},
+	} {
+		if err := replaceLink(link.target, link.at); err != nil {
+			return err
+		}
+	}
+	return s.markNixOS()
 }
 
 func (s *Store) markNixOS() error {

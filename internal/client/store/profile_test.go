@@ -125,6 +125,28 @@ func TestSetSystemOverWhatACutHasLeft(t *testing.T) {
 	}
 }
 
+// A generation's link that can't be made must not leave the profile leading to
+// it, which is how the machine would boot without a server.
+func TestSetSystemStopsAtTheFirstError(t *testing.T) {
+	root := newRoot(t)
+	setSystem(t, root, 1)
+	before := links(t, filepath.Join(root, profiles))
+	inTheWay := filepath.Join(root, profiles, ".ravenboot-system-2-link")
+	if err := os.MkdirAll(filepath.Join(inTheWay, "full"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	err := At(root, storeDir).SetSystem(base(2))
+	if err == nil || !strings.Contains(err.Error(), inTheWay) {
+		t.Errorf("%v, want an error that names %s", err, inTheWay)
+	}
+	if err := os.RemoveAll(inTheWay); err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(before, links(t, filepath.Join(root, profiles))); diff != "" {
+		t.Errorf("-before +after\n%s", diff)
+	}
+}
+
 // Nix counts what a cut may leave of a replacement as no generation, and a link
 // that only looks like generation 1 doesn't cost generation 1 its own.
 func TestGenerationsAreThoseOfNix(t *testing.T) {
