@@ -12,12 +12,12 @@ import (
 )
 
 const (
-	// MaxText bounds a narinfo, in bytes. One with a thousand references takes
-	// 50 kB.
-	MaxText = 4 << 20
-	// MaxReferences bounds what is believed of a store path. The environment of
-	// a large desktop has a few thousand.
-	MaxReferences = 100_000
+	// MaxText bounds a narinfo, in bytes. A reference takes some 50, and the
+	// environment of a large desktop has a few thousand. A client reads dozens of
+	// narinfos at a time.
+	MaxText = 1 << 20
+	// MaxReferences bounds what is believed of a store path.
+	MaxReferences = 20_000
 	// maxWord is in bytes, of a value that is only handed on.
 	maxWord       = 1000
 	maxSignatures = 100
