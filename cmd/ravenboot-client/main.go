@@ -11,6 +11,7 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"runtime/debug"
 	"syscall"
 
 	"ravenboot/internal/client"
@@ -24,7 +25,12 @@ const (
 	exitUsage   = 2 // the command line is wrong
 )
 
+// memoryLimit is when what isn't used any more is collected sooner, in bytes: in
+// an initrd the disk's files are in memory as well.
+const memoryLimit = 64 << 20
+
 func main() {
+	debug.SetMemoryLimit(memoryLimit)
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, os.Interrupt)
 	code := run(ctx, os.Args[1:], os.Stderr)
 	stop()

@@ -13,6 +13,7 @@ import (
 
 	"github.com/nix-community/go-nix/pkg/narinfo/signature"
 	"github.com/nix-community/go-nix/pkg/storepath"
+	"golang.org/x/sync/semaphore"
 
 	"ravenboot/internal/client"
 	"ravenboot/internal/client/store"
@@ -59,7 +60,8 @@ func New(config Config) (*Closure, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Closure{config, toplevel, &fetcher{cache: cache, keys: config.Keys, storeDir: storeDir}}, nil
+	fetch := &fetcher{cache: cache, keys: config.Keys, storeDir: storeDir, windows: semaphore.NewWeighted(maxWindows)}
+	return &Closure{config, toplevel, fetch}, nil
 }
 
 // ToplevelOf is the system's store path in an init= argument, which is
