@@ -190,6 +190,13 @@ let
   ]
   ++ map (partition: "systemd-fsck@${utils.escapeSystemdPath (device partition)}.service") early;
 
+  # What looks into the system that init= names, once its store is mounted. The
+  # second is there with system.etc.overlay; system.nixos-init has that one alone.
+  lookInto = [
+    "initrd-find-nixos-closure.service"
+    "initrd-find-etc.service"
+  ];
+
   systemdInitrd = {
     # Any NIC with an address will do: the one that the machine started from is
     # not known here, and others may have no cable.
@@ -246,11 +253,8 @@ let
       initrdUnit
       {
         description = "Download of the NixOS system";
-        before = [
-          "initrd-find-nixos-closure.service"
-          "shutdown.target"
-        ];
-        requiredBy = [ "initrd-find-nixos-closure.service" ];
+        before = lookInto ++ [ "shutdown.target" ];
+        requiredBy = lookInto;
         unitConfig.RequiresMountsFor = "/sysroot/nix/store";
         environment = lib.optionalAttrs (cfg.engine == "nix") { HOME = "/root"; };
         serviceConfig.ExecStart = "/bin/ravenboot-client ${closureArguments "/sysroot"}";
