@@ -123,6 +123,8 @@ in
     };
     nix.package = lib.mkOption { type = types.package; };
     services.cage.enable = option types.bool false;
+    services.cage.program = lib.mkOption { type = types.path; };
+    services.cage.user = option types.str "demo";
     services.xserver.enable = option types.bool false;
     specialisation = option (types.attrsOf types.attrs) { };
     swapDevices = option (types.listOf (types.attrsOf types.str)) [ ];
