@@ -98,6 +98,8 @@ in
       description = "Network boot server";
     };
     users.groups.ravenboot = { };
+    # Its nix-store asks the daemon, which may answer only some users.
+    nix.settings.extra-allowed-users = [ "ravenboot" ];
 
     networking.firewall = lib.mkIf cfg.openFirewall {
       allowedUDPPorts =

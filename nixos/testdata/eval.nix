@@ -85,6 +85,7 @@ let
     firewall = config.networking.firewall;
     packages = config.environment.systemPackages;
     inherit (config) users;
+    nix = config.nix.settings;
     services = units config.systemd.services;
   };
   machine =

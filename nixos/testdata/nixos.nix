@@ -122,6 +122,7 @@ in
       allowedUDPPorts = option (types.listOf types.int) [ ];
     };
     nix.package = lib.mkOption { type = types.package; };
+    nix.settings = option settings { };
     services.cage.enable = option types.bool false;
     services.cage.program = lib.mkOption { type = types.path; };
     services.cage.user = option types.str "demo";
