@@ -62,7 +62,7 @@ in
       default = { };
       example = lib.literalExpression ''
         {
-          server.interface = "eth0";
+          server.interface = "enp1s0";
           cache.enabled = true;
           profile = [ { name = "lab"; path = "/nix/var/nix/profiles/lab"; } ];
           default.profile = "lab";
