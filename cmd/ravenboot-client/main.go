@@ -13,6 +13,8 @@ import (
 	"os/signal"
 	"syscall"
 
+	"golang.org/x/sys/unix"
+
 	"ravenboot/internal/client"
 	"ravenboot/internal/report"
 )
@@ -25,6 +27,8 @@ const (
 )
 
 func main() {
+	// As Nix does: what is made here is read by every user of the system.
+	unix.Umask(0o022)
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, os.Interrupt)
 	code := run(ctx, os.Args[1:], os.Stderr)
 	stop()
