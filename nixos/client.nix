@@ -310,7 +310,10 @@ in
         type = types.nullOr (types.strMatching "/dev/[A-Za-z0-9._/:+-]+");
         default = null;
         example = "/dev/nvme0n1";
-        description = "The disk's device. Exactly one of path, byId and size names the disk.";
+        description = ''
+          The disk's device, or a link to it. A disk on USB is taken by a link below /dev/disk only.
+          Exactly one of path, byId and size names the disk.
+        '';
       };
       byId = mkOption {
         type = types.nullOr (types.strMatching "[A-Za-z0-9._:+-]+");

@@ -14,6 +14,8 @@ import (
 	"runtime/debug"
 	"syscall"
 
+	"golang.org/x/sys/unix"
+
 	"ravenboot/internal/client"
 	"ravenboot/internal/report"
 )
@@ -31,6 +33,8 @@ const memoryLimit = 64 << 20
 
 func main() {
 	debug.SetMemoryLimit(memoryLimit)
+	// As Nix does: what is made here is read by every user of the system.
+	unix.Umask(0o022)
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, os.Interrupt)
 	code := run(ctx, os.Args[1:], os.Stderr)
 	stop()
