@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"net"
 	"net/netip"
+	"time"
 
 	"ravenboot/assets/lockstep"
 	"ravenboot/internal/machine"
@@ -42,6 +43,9 @@ type TFTPConfig struct {
 const (
 	defaultBlockSize = 1468 // 1500 less the headers of IPv4, UDP and TFTP
 	defaultTransfers = 256
+	// graceTime is how long transfers may go on when the server stops: a loader
+	// takes a second or two.
+	graceTime = 10 * time.Second
 )
 
 // TFTP serves loaders, and the script that goes with them, by TFTP (RFC 1350,
@@ -88,6 +92,7 @@ func (t *TFTP) Run(ctx context.Context) error {
 	}
 	server, err := lockstep.New(conn, lockstep.Config{
 		BlockSize: t.config.BlockSize, SinglePort: t.config.SinglePort, MaxTransfers: t.config.MaxTransfers,
+		Grace: graceTime,
 	}, t)
 	if err != nil {
 		return fmt.Errorf("tftp: %w", err)

@@ -10,7 +10,7 @@
   go,
   buildGoModule,
   buildGo126Module ? throw "ravenboot needs Go 1.26 or newer, and this nixpkgs has none; take a newer one",
-  vendorHash ? "sha256-DQBwZhQiPI30F81eLaxnnqSlsmbmMx7Qi01sONLvW0c=",
+  vendorHash ? "sha256-qdUf4Dq4zaAIqt/87J4wSapVRtm8gfUEFBsG31Yypz4=",
 }:
 
 let

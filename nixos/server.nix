@@ -133,7 +133,7 @@ in
         ExecReload = "${pkgs.coreutils}/bin/kill -HUP $MAINPID";
         Restart = "on-failure";
         RestartSec = 2;
-        TimeoutStopSec = 30;
+        TimeoutStopSec = 45;
 
         User = "ravenboot";
         Group = "ravenboot";

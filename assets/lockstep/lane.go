@@ -245,14 +245,29 @@ func (l *lane) tick() {
 	l.server.ended(over)
 }
 
-// close ends all transfers.
+func (l *lane) inTheMiddle() bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, t := range l.transfers {
+		if t.answered {
+			return true
+		}
+	}
+	return false
+}
+
+// close ends all transfers, and tells their machines, which would wait for
+// minutes otherwise.
 func (l *lane) close() {
 	var over []ended
+	var out []ipv4.Message
 	l.mu.Lock()
 	l.closed = true
 	for _, t := range l.transfers {
 		over = append(over, l.end(t, ErrStopped))
+		out = append(out, t.errorMessage(ErrStopped))
 	}
+	l.send(out)
 	l.mu.Unlock()
 	l.conn.Close()
 	l.server.ended(over)

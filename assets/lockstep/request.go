@@ -115,6 +115,7 @@ func appendOption(oack []byte, name string, value int) []byte {
 
 // Error codes that the server sends (RFC 1350, appendix).
 const (
+	codeOther    = 0
 	codeNotFound = 1
 	codeAccess   = 2
 )

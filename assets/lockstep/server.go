@@ -9,6 +9,7 @@ import (
 	"net/netip"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/net/ipv4"
@@ -49,6 +50,9 @@ type Config struct {
 	BlockSize    int  // largest block that is agreed to, in bytes
 	SinglePort   bool // send from the listening port
 	MaxTransfers int  // at a time
+	// Grace is how long transfers may go on when the server stops. It begins no
+	// others then.
+	Grace time.Duration
 }
 
 // Server sends files.
@@ -60,6 +64,7 @@ type Server struct {
 	mtu     mtuCache
 	front   *lane
 	running sync.WaitGroup
+	ending  atomic.Bool // no transfer is begun any more
 
 	mu      sync.Mutex
 	lanes   map[netip.Addr]*lane // by the server's address
@@ -85,10 +90,11 @@ func New(conn *net.UDPConn, config Config, handler Handler) (*Server, error) {
 	return s, nil
 }
 
-// Serve answers requests until ctx ends, and closes the server's socket.
+// Serve answers requests until ctx ends, lets transfers go on for a while, and
+// closes the server's socket.
 func (s *Server) Serve(ctx context.Context) error {
 	s.ctx = ctx
-	stop := context.AfterFunc(ctx, s.close)
+	stop := context.AfterFunc(ctx, s.drain)
 	defer stop()
 	err := s.front.run()
 	s.close()
@@ -149,7 +155,7 @@ func isShared(a netip.Addr) bool {
 // up.
 func (s *Server) request(p []byte, remote netip.AddrPort, control []byte) {
 	op, r, err := parseRequest(p)
-	if err != nil || remote.Port() == 0 {
+	if err != nil || remote.Port() == 0 || s.ending.Load() {
 		return
 	}
 	var ifIndex int
@@ -191,10 +197,7 @@ func (s *Server) takeSlot() bool {
 }
 
 func (s *Server) giveUpOne() bool {
-	s.mu.Lock()
-	lanes := slices.Collect(maps.Values(s.lanes))
-	s.mu.Unlock()
-	for _, l := range append(lanes, s.front) {
+	for _, l := range s.all() {
 		if l.giveUp() {
 			return true
 		}
@@ -295,6 +298,40 @@ func (s *Server) ended(over []ended) {
 		t := e.transfer
 		s.handler.Ended(&t.request, Result{Bytes: t.sent(), Resent: t.resent, Err: e.err})
 	}
+}
+
+// drain waits for machines that are in the middle of a file, and then closes the
+// server.
+func (s *Server) drain() {
+	s.ending.Store(true)
+	over := time.After(s.config.Grace)
+	again := time.NewTicker(tick)
+	defer again.Stop()
+	defer s.close()
+	for s.inTheMiddle() {
+		select {
+		case <-again.C:
+		case <-over:
+			return
+		}
+	}
+}
+
+// inTheMiddle reports whether there is a transfer of which a machine has
+// acknowledged something. Others may be anybody's.
+func (s *Server) inTheMiddle() bool {
+	for _, l := range s.all() {
+		if l.inTheMiddle() {
+			return true
+		}
+	}
+	return false
+}
+
+func (s *Server) all() []*lane {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return append(slices.Collect(maps.Values(s.lanes)), s.front)
 }
 
 // close ends all transfers and closes all sockets.

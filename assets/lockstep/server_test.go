@@ -7,6 +7,7 @@ import (
 	"math/rand/v2"
 	"net"
 	"net/netip"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -76,6 +77,13 @@ func randomBytes(n int) []byte {
 // serve runs a server until the test ends.
 func serve(t *testing.T, config Config, handler Handler) netip.AddrPort {
 	t.Helper()
+	addr, _ := serveUntil(t, config, handler)
+	return addr
+}
+
+// serveUntil runs a server until it is stopped or the test ends.
+func serveUntil(t *testing.T, config Config, handler Handler) (addr netip.AddrPort, stop func()) {
+	t.Helper()
 	conn, err := net.ListenUDP("udp4", &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1)})
 	if err != nil {
 		t.Fatal(err)
@@ -86,7 +94,7 @@ func serve(t *testing.T, config Config, handler Handler) netip.AddrPort {
 	if config.BlockSize == 0 {
 		config.BlockSize = 1468
 	}
-	addr := conn.LocalAddr().(*net.UDPAddr).AddrPort()
+	addr = conn.LocalAddr().(*net.UDPAddr).AddrPort()
 	ctx, cancel := context.WithCancel(context.Background())
 	ended := make(chan error, 1)
 	server, err := New(conn, config, handler)
@@ -105,7 +113,7 @@ func serve(t *testing.T, config Config, handler Handler) netip.AddrPort {
 			t.Error("the server does not stop")
 		}
 	})
-	return addr
+	return addr, cancel
 }
 
 // TestSizes has pin/tftp's client fetch files around the limits of a block.
@@ -303,5 +311,72 @@ func TestWrite(t *testing.T) {
 	send(t, conn, addr, "\x00\x02loader\x00octet\x00")
 	if packet, _ := receive(t, conn); packet != "\x00\x05\x00\x02read-only\x00" {
 		t.Errorf("got %q", packet)
+	}
+}
+
+// A machine in the middle of its loader gets all of it from a server that stops,
+// while nobody else gets anything.
+func TestStopLetsTransfersEnd(t *testing.T) {
+	f := &files{content: map[string][]byte{"loader": randomBytes(1200)}}
+	addr, stop := serveUntil(t, Config{Grace: time.Minute}, f)
+	const request = "\x00\x01loader\x00octet\x00"
+	first, late := client(t), client(t)
+	send(t, first, addr, request)
+	_, from := receive(t, first)
+	send(t, first, from, "\x00\x04\x00\x01")
+	receive(t, first)
+	stop()
+	time.Sleep(50 * time.Millisecond)
+	send(t, late, addr, request)
+	if err := late.SetReadDeadline(time.Now().Add(300 * time.Millisecond)); err != nil {
+		t.Fatal(err)
+	}
+	if n, err := late.Read(make([]byte, 2000)); err == nil {
+		t.Errorf("%d bytes for a request that came after the end", n)
+	}
+	send(t, first, from, "\x00\x04\x00\x02")
+	last, _ := receive(t, first)
+	for strings.HasPrefix(last, "\x00\x03\x00\x02") { // again
+		last, _ = receive(t, first)
+	}
+	if want := "\x00\x03\x00\x03" + string(f.content["loader"][1024:]); last != want {
+		t.Errorf("%q, want %q", last, want)
+	}
+	send(t, first, from, "\x00\x04\x00\x03")
+	if results := f.wait(t, 1); results[0].Err != nil || results[0].Bytes != 1200 {
+		t.Errorf("%+v, want the whole file", results[0])
+	}
+}
+
+// One that has only asked, which may be anybody, doesn't hold up the end, nor
+// does one that says nothing more, for long. Both are told.
+func TestStopTellsWhoIsCut(t *testing.T) {
+	for name, acknowledges := range map[string]bool{"asked": false, "stalled": true} {
+		t.Run(name, func(t *testing.T) {
+			f := &files{content: map[string][]byte{"loader": randomBytes(1200)}}
+			config := Config{Grace: time.Minute}
+			if acknowledges {
+				config.Grace = 100 * time.Millisecond
+			}
+			addr, stop := serveUntil(t, config, f)
+			conn := client(t)
+			send(t, conn, addr, "\x00\x01loader\x00octet\x00")
+			_, from := receive(t, conn)
+			if acknowledges {
+				send(t, conn, from, "\x00\x04\x00\x01")
+				receive(t, conn)
+			}
+			stop()
+			p, _ := receive(t, conn)
+			for strings.HasPrefix(p, "\x00\x03") { // again
+				p, _ = receive(t, conn)
+			}
+			if p != "\x00\x05\x00\x00the server stops\x00" {
+				t.Errorf("%q", p)
+			}
+			if results := f.wait(t, 1); !errors.Is(results[0].Err, ErrStopped) {
+				t.Errorf("%+v, want %v", results[0], ErrStopped)
+			}
+		})
 	}
 }

@@ -106,6 +106,11 @@ func (t *transfer) message(now time.Time) ipv4.Message {
 	return m
 }
 
+// errorMessage is the packet that ends the transfer.
+func (t *transfer) errorMessage(err error) ipv4.Message {
+	return ipv4.Message{Addr: t.addr, OOB: t.control, Buffers: [][]byte{errorPacket(codeOther, err.Error())}}
+}
+
 // acknowledged moves on to the next block, if this is the acknowledgement of
 // the one that is under way. Others are late: answering them would double
 // every packet from then on (RFC 1123 4.2.3.1).

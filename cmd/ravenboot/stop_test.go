@@ -73,6 +73,46 @@ func TestDownloadOutlivesSIGTERM(t *testing.T) {
 	}
 }
 
+// TestLoaderOutlivesSIGTERM is the same for a loader, which curl takes its time
+// for.
+func TestLoaderOutlivesSIGTERM(t *testing.T) {
+	port := mustFreePort(t)
+	loaders := t.TempDir()
+	dir := serveDir(t, localServices(mustFreePort(t), mustFreePort(t), port)+fmt.Sprintf("[loaders]\ndirs = [%q]\n", loaders))
+	loader := append([]byte("MZ"), bytes.Repeat([]byte("loader"), 100_000)...)
+	if err := os.WriteFile(filepath.Join(loaders, "other.bin"), loader, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	d := startServe(t, dir, nil)
+	d.expect("dhcp off")
+	got := filepath.Join(dir, "got")
+	curl := exec.Command("curl", "-sS", "--limit-rate", "300K", "--max-time", "60", "-o", got, fmt.Sprintf("tftp://127.0.0.1:%d/other.bin", port))
+	var said bytes.Buffer
+	curl.Stderr = &said
+	if err := curl.Start(); err != nil {
+		t.Fatal(err)
+	}
+	for deadline := time.Now().Add(patience); ; time.Sleep(10 * time.Millisecond) {
+		if info, err := os.Stat(got); err == nil && info.Size() > 0 {
+			break
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("curl gets nothing: %s", &said)
+		}
+	}
+	d.signal(syscall.SIGTERM)
+	d.expect("stopping")
+	if err := curl.Wait(); err != nil {
+		t.Errorf("curl: %v\n%s", err, &said)
+	}
+	if brought, err := os.ReadFile(got); err != nil || !bytes.Equal(brought, loader) {
+		t.Errorf("curl brought %d bytes of %d, %v", len(brought), len(loader), err)
+	}
+	if state := d.end(); state.ExitCode() != exitOK {
+		t.Errorf("%v, want exit status 0", state)
+	}
+}
+
 // TestSecondSignalKills: whoever doesn't want to wait for a machine that has
 // stopped reading needn't.
 func TestSecondSignalKills(t *testing.T) {
