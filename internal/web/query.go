@@ -3,6 +3,7 @@ package web
 import (
 	"errors"
 	"fmt"
+	"net"
 	"net/netip"
 	"net/url"
 	"strings"
@@ -46,24 +47,33 @@ func ParseQuery(values url.Values, from netip.Addr) (Query, error) {
 }
 
 // parseMACs takes the first address for the NIC that boots, as the scripts
-// put it, and the others for the machine's further NICs.
+// put it, and the others for the machine's further NICs. iPXE gives what the NICs
+// have: InfiniBand's has 20 bytes, an unprogrammed one zeros. Such a neighbour
+// must not keep the machine from booting.
 func (q *Query) parseMACs(given []string) error {
 	if len(given) > mostMACs {
 		return fmt.Errorf("mac: given %d times, at most %d are read", len(given), mostMACs)
 	}
+	var unusable error
 	for _, s := range given {
 		if s == "" {
 			continue
 		}
 		mac, err := machine.ParseMAC(s)
+		_, malformed := net.ParseMAC(s)
 		switch {
-		case err != nil:
+		case err != nil && malformed != nil:
 			return fmt.Errorf("mac: %w", err)
+		case err != nil:
+			unusable = fmt.Errorf("mac: %w", err)
 		case q.Machine.MAC.IsZero():
 			q.Machine.MAC = mac
 		case mac != q.Machine.MAC:
 			q.Machine.Others = append(q.Machine.Others, mac)
 		}
+	}
+	if q.Machine.MAC.IsZero() {
+		return unusable
 	}
 	return nil
 }

@@ -17,15 +17,20 @@ var (
 	macB = machine.MAC{0x52, 0x54, 0, 0x12, 0x34, 0x57}
 )
 
+// infiniband is what iPXE gives as the MAC of an InfiniBand port.
+const infiniband = "80:00:02:08:fe:80:00:00:00:00:00:00:00:02:c9:03:00:2f:79:e5"
+
 func TestParseQuery(t *testing.T) {
 	from := netip.MustParseAddr("::ffff:192.0.2.7")
 	for query, want := range map[string]machine.Machine{
 		"":                      {},
 		"mac=":                  {},
 		"mac=52-54-00-12-34-56": {MAC: macA},
-		"mac=52:54:00:12:34:56&mac=52:54:00:12:34:56&mac=525400123457&mac=": {MAC: macA, Others: []machine.MAC{macB}},
-		"mac=&mac=5254.0012.3456&arch=aarch64&platform=pcbios&serial=X%20Y": {MAC: macA, Arch: machine.ARM64, Firmware: machine.BIOS, Serial: "X Y"},
-		"unknown=parameters&are=fine":                                       {},
+		"mac=52:54:00:12:34:56&mac=52:54:00:12:34:56&mac=525400123457&mac=":  {MAC: macA, Others: []machine.MAC{macB}},
+		"mac=&mac=5254.0012.3456&arch=aarch64&platform=pcbios&serial=X%20Y":  {MAC: macA, Arch: machine.ARM64, Firmware: machine.BIOS, Serial: "X Y"},
+		"mac=52:54:00:12:34:56&mac=" + infiniband + "&mac=00:00:00:00:00:00": {MAC: macA},
+		"mac=" + infiniband + "&mac=52:54:00:12:34:56":                       {MAC: macA},
+		"unknown=parameters&are=fine":                                        {},
 	} {
 		values, err := url.ParseQuery(query)
 		if err != nil {
@@ -41,6 +46,9 @@ func TestParseQuery(t *testing.T) {
 		}
 	}
 	for query, want := range map[string]string{
+		"mac=" + infiniband:                     "mac: ",
+		"mac=00:00:00:00:00:00":                 "mac: ",
+		"mac=52:54:00:12:34:56&mac=52:54:00":    "mac: ",
 		"mac=xyz":                               "mac: ",
 		"mac=52:54:00:12:34:56&uuid=1":          "uuid: ",
 		"arch=pdp11":                            "arch: ",
