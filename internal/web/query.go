@@ -18,11 +18,12 @@ type Query struct {
 	Entry   string // "" asks for the menu
 }
 
-// Bounds of a query: far above what any iPXE sends.
+// Bounds of a query: above what any iPXE sends. An entry is a profile's name of
+// up to 64 bytes, a number and a specialisation's of up to 255.
 const (
 	mostMACs   = 16
 	mostSerial = 128 // bytes
-	mostEntry  = 256 // bytes
+	mostEntry  = 512 // bytes
 )
 
 // ParseQuery reads the parameters of /boot.ipxe. Empty ones count as not

@@ -54,13 +54,23 @@ func TestParseQuery(t *testing.T) {
 		"arch=pdp11":                            "arch: ",
 		"platform=openfirmware":                 "platform: ",
 		"serial=" + strings.Repeat("x", 200):    "serial: ",
-		"entry=" + strings.Repeat("x", 300):     "entry: ",
+		"entry=" + strings.Repeat("x", 600):     "entry: ",
 		strings.Repeat("mac=525400123457&", 17): "mac: ",
 	} {
 		values, _ := url.ParseQuery(query)
 		if _, err := ParseQuery(values, from); err == nil || !strings.HasPrefix(err.Error(), want) {
 			t.Errorf("%.40q: error %v, want %q", query, err, want)
 		}
+	}
+}
+
+// TestLongestEntry: a specialisation's name is that of a file, and so may be 255
+// bytes long.
+func TestLongestEntry(t *testing.T) {
+	entry := strings.Repeat("p", 64) + "/123456789/" + strings.Repeat("s", 255)
+	q, err := ParseQuery(url.Values{"entry": {entry}}, netip.Addr{})
+	if err != nil || q.Entry != entry {
+		t.Errorf("%q, %v", q.Entry, err)
 	}
 }
 
