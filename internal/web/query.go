@@ -33,13 +33,12 @@ func ParseQuery(values url.Values, from netip.Addr) (Query, error) {
 	// Older iPXE sends a "+" of the menu's as it is, which means a space here.
 	// No entry has one in its name.
 	entry := strings.ReplaceAll(values.Get("entry"), " ", "+")
-	q := Query{Machine: machine.Machine{Addr: from.Unmap()}, Entry: entry}
+	q := Query{Machine: machine.Machine{Addr: from.Unmap(), Serial: readableSerial(values.Get("serial"))}, Entry: entry}
 	err := errors.Join(
 		q.parseMACs(values["mac"]),
 		parseParameter(values, "uuid", machine.ParseUUID, &q.Machine.UUID),
 		parseParameter(values, "arch", machine.ParseArch, &q.Machine.Arch),
 		parseParameter(values, "platform", machine.ParseFirmware, &q.Machine.Firmware),
-		parseParameter(values, "serial", parseSerial, &q.Machine.Serial),
 	)
 	if len(q.Entry) > mostEntry {
 		err = errors.Join(err, fmt.Errorf("entry: longer than %d bytes", mostEntry))
@@ -92,9 +91,12 @@ func parseParameter[T any](values url.Values, name string, parse func(string) (T
 	return nil
 }
 
-func parseSerial(s string) (string, error) {
+// readableSerial leaves out a serial number that can't be kept: boards come with
+// 0xFF bytes or whole sentences there, it decides nothing, and an error would
+// keep the machine from its script for ever.
+func readableSerial(s string) string {
 	if len(s) > mostSerial || !utf8.ValidString(s) {
-		return "", fmt.Errorf("longer than %d bytes, or no UTF-8", mostSerial)
+		return ""
 	}
-	return s, nil
+	return s
 }
