@@ -3,6 +3,7 @@ package web
 import (
 	"errors"
 	"fmt"
+	"net"
 	"net/netip"
 	"net/url"
 	"strings"
@@ -17,11 +18,12 @@ type Query struct {
 	Entry   string // "" asks for the menu
 }
 
-// Bounds of a query: far above what any iPXE sends.
+// Bounds of a query: above what any iPXE sends. An entry is a profile's name of
+// up to 64 bytes, a number and a specialisation's of up to 255.
 const (
 	mostMACs   = 16
 	mostSerial = 128 // bytes
-	mostEntry  = 256 // bytes
+	mostEntry  = 512 // bytes
 )
 
 // ParseQuery reads the parameters of /boot.ipxe. Empty ones count as not
@@ -31,13 +33,12 @@ func ParseQuery(values url.Values, from netip.Addr) (Query, error) {
 	// Older iPXE sends a "+" of the menu's as it is, which means a space here.
 	// No entry has one in its name.
 	entry := strings.ReplaceAll(values.Get("entry"), " ", "+")
-	q := Query{Machine: machine.Machine{Addr: from.Unmap()}, Entry: entry}
+	q := Query{Machine: machine.Machine{Addr: from.Unmap(), Serial: readableSerial(values.Get("serial"))}, Entry: entry}
 	err := errors.Join(
 		q.parseMACs(values["mac"]),
 		parseParameter(values, "uuid", machine.ParseUUID, &q.Machine.UUID),
 		parseParameter(values, "arch", machine.ParseArch, &q.Machine.Arch),
 		parseParameter(values, "platform", machine.ParseFirmware, &q.Machine.Firmware),
-		parseParameter(values, "serial", parseSerial, &q.Machine.Serial),
 	)
 	if len(q.Entry) > mostEntry {
 		err = errors.Join(err, fmt.Errorf("entry: longer than %d bytes", mostEntry))
@@ -46,24 +47,33 @@ func ParseQuery(values url.Values, from netip.Addr) (Query, error) {
 }
 
 // parseMACs takes the first address for the NIC that boots, as the scripts
-// put it, and the others for the machine's further NICs.
+// put it, and the others for the machine's further NICs. iPXE gives what the NICs
+// have: InfiniBand's has 20 bytes, an unprogrammed one zeros. Such a neighbour
+// must not keep the machine from booting.
 func (q *Query) parseMACs(given []string) error {
 	if len(given) > mostMACs {
 		return fmt.Errorf("mac: given %d times, at most %d are read", len(given), mostMACs)
 	}
+	var unusable error
 	for _, s := range given {
 		if s == "" {
 			continue
 		}
 		mac, err := machine.ParseMAC(s)
+		_, malformed := net.ParseMAC(s)
 		switch {
-		case err != nil:
+		case err != nil && malformed != nil:
 			return fmt.Errorf("mac: %w", err)
+		case err != nil:
+			unusable = fmt.Errorf("mac: %w", err)
 		case q.Machine.MAC.IsZero():
 			q.Machine.MAC = mac
 		case mac != q.Machine.MAC:
 			q.Machine.Others = append(q.Machine.Others, mac)
 		}
+	}
+	if q.Machine.MAC.IsZero() {
+		return unusable
 	}
 	return nil
 }
@@ -81,9 +91,12 @@ func parseParameter[T any](values url.Values, name string, parse func(string) (T
 	return nil
 }
 
-func parseSerial(s string) (string, error) {
+// readableSerial leaves out a serial number that can't be kept: boards come with
+// 0xFF bytes or whole sentences there, it decides nothing, and an error would
+// keep the machine from its script for ever.
+func readableSerial(s string) string {
 	if len(s) > mostSerial || !utf8.ValidString(s) {
-		return "", fmt.Errorf("longer than %d bytes, or no UTF-8", mostSerial)
+		return ""
 	}
-	return s, nil
+	return s
 }

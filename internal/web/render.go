@@ -126,7 +126,22 @@ func menuOf(p *boot.MenuPlan, m machine.Machine, base, self string, items []boot
 		}
 		menu.Items = append(menu.Items, itemOf(e))
 	}
+	dropRepeatedKeys(menu.Items)
 	return menu
+}
+
+// dropRepeatedKeys leaves a hot key to the first item that has it, as where two
+// profiles are in one menu. iPXE goes on counting after the first, and miscounts
+// by one: its second item would boot the line above it (menu_ui.c, menu_loop).
+func dropRepeatedKeys(items []bootscript.Item) {
+	var taken [256]bool
+	for i := range items {
+		if key := items[i].Key; taken[key] {
+			items[i].Key = 0
+		} else {
+			taken[key] = true
+		}
+	}
 }
 
 // escapeID makes an entry's ID fit for a query. The names of specialisations
