@@ -61,8 +61,8 @@ func (s *Server) newExchange(p Packet, mem *scratch) *exchange {
 		// tells where it is (RFC 2131 section 4.3.2, RENEWING).
 		link = r.ciaddr
 	}
-	x.locate(link)
 	x.reach = p.Interface.toward(link)
+	x.locate(link)
 	if unicast {
 		x.reach = to
 	}
@@ -80,7 +80,8 @@ func (s *Server) newExchange(p Packet, mem *scratch) *exchange {
 }
 
 // locate finds the subnet of the link; without one, the first of the
-// interface's addresses that is in a subnet says where the machine is.
+// interface's addresses that is in a subnet says where the machine is, and is
+// the one that it reaches: without a router it can't get to the others.
 func (x *exchange) locate(link netip.Addr) {
 	if x.Mode != ModeServer {
 		return
@@ -91,6 +92,7 @@ func (x *exchange) locate(link netip.Addr) {
 	}
 	for _, p := range x.packet.Interface.Addrs {
 		if x.subnet = x.addresses.Subnet(p.Addr()); x.subnet != nil {
+			x.reach = p.Addr()
 			return
 		}
 	}

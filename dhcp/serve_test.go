@@ -1,6 +1,7 @@
 package dhcp
 
 import (
+	"net/netip"
 	"testing"
 
 	"github.com/insomniacslk/dhcp/dhcpv4"
@@ -109,5 +110,28 @@ func TestDeclineAndRelease(t *testing.T) {
 		if want := server == mine; (len(addresses.declined) == 1) != want || (len(addresses.released) == 1) != want {
 			t.Errorf("for server %s: declined %v, released %v", server, addresses.declined, addresses.released)
 		}
+	}
+}
+
+// TestSecondAddress has an interface whose first address is in no subnet of
+// ours: machines can't reach it, and must be told the one of their own network.
+func TestSecondAddress(t *testing.T) {
+	s := testServer(t, testConfig(ModeServer), boot.Policy{})
+	p := broadcast(message(dhcpv4.MessageTypeDiscover, ipxe(fullIPXE)))
+	p.Interface = &Interface{Name: "eth0", Index: 2, MAC: testInterface.MAC, Addrs: []netip.Prefix{
+		netip.MustParsePrefix("203.0.113.9/24"), netip.MustParsePrefix("192.0.2.10/24")}}
+	answer, reply := ask(t, s, p)
+	if answer == nil {
+		t.Fatal("silence")
+	}
+	const want = "192.0.2.10"
+	if got := answer.ServerIdentifier().String(); got != want || answer.ServerIPAddr.String() != want {
+		t.Errorf("server identifier %s, next server %v; want %s", got, answer.ServerIPAddr, want)
+	}
+	if got := answer.BootFileName; got != "http://"+want+"/boot.ipxe" {
+		t.Errorf("file %s", got)
+	}
+	if got := reply.From.String(); got != want+":67" {
+		t.Errorf("sent from %s", got)
 	}
 }
