@@ -143,8 +143,6 @@ let
       "layout"
       "-layout"
       file
-      "-on-mismatch"
-      cfg.onMismatch
     ];
   closureArguments =
     root:
@@ -153,8 +151,6 @@ let
         "closure"
         "-root"
         root
-        "-engine"
-        cfg.engine
       ]
       ++ lib.concatMap (key: [
         "-public-key"
@@ -193,6 +189,13 @@ let
     "systemd-fsck-root.service"
   ]
   ++ map (partition: "systemd-fsck@${utils.escapeSystemdPath (device partition)}.service") early;
+
+  # What looks into the system that init= names, once its store is mounted. The
+  # second is there with system.etc.overlay; system.nixos-init has that one alone.
+  lookInto = [
+    "initrd-find-nixos-closure.service"
+    "initrd-find-etc.service"
+  ];
 
   systemdInitrd = {
     # Any NIC with an address will do: the one that the machine started from is
@@ -250,11 +253,8 @@ let
       initrdUnit
       {
         description = "Download of the NixOS system";
-        before = [
-          "initrd-find-nixos-closure.service"
-          "shutdown.target"
-        ];
-        requiredBy = [ "initrd-find-nixos-closure.service" ];
+        before = lookInto ++ [ "shutdown.target" ];
+        requiredBy = lookInto;
         unitConfig.RequiresMountsFor = "/sysroot/nix/store";
         environment = lib.optionalAttrs (cfg.engine == "nix") { HOME = "/root"; };
         serviceConfig.ExecStart = "/bin/ravenboot-client ${closureArguments "/sysroot"}";
@@ -310,7 +310,10 @@ in
         type = types.nullOr (types.strMatching "/dev/[A-Za-z0-9._/:+-]+");
         default = null;
         example = "/dev/nvme0n1";
-        description = "The disk's device. Exactly one of path, byId and size names the disk.";
+        description = ''
+          The disk's device, or a link to it. A disk on USB is taken by a link below /dev/disk only.
+          Exactly one of path, byId and size names the disk.
+        '';
       };
       byId = mkOption {
         type = types.nullOr (types.strMatching "[A-Za-z0-9._:+-]+");
@@ -358,7 +361,8 @@ in
         What happens to a disk that holds something else than the layout.
         "refuse" leaves it as it is, shows both layouts, and waits until the
         operator says `ravenboot approve MACHINE`. "recreate" erases it.
-        A blank disk is always set up.
+        A blank disk is always set up. The server can say otherwise for a
+        machine: `args = "ravenboot.on_mismatch=recreate"`.
       '';
     };
 
@@ -370,7 +374,8 @@ in
       default = "native";
       description = ''
         What downloads the system: ravenboot-client by itself, or Nix, which
-        makes the initrd about 30 MB larger.
+        makes the initrd about 30 MB larger. With "nix", the server can still
+        say `args = "ravenboot.engine=native"` for a machine.
       '';
     };
 
@@ -473,8 +478,12 @@ in
           ++ lib.optional (options.boot.initrd ? preLVMCommands) (lib.mkIf (!systemd) scriptedInitrd)
         );
 
-        # On the command line, where the server's arguments come after it.
-        kernelParams = lib.optional (cfg.onFailure != "retry") "ravenboot.on_failure=${cfg.onFailure}";
+        # Not as flags, which win over the command line: here the server's
+        # arguments come after them, and of two the last counts.
+        kernelParams =
+          lib.optional (cfg.onMismatch != "refuse") "ravenboot.on_mismatch=${cfg.onMismatch}"
+          ++ lib.optional (cfg.engine != "native") "ravenboot.engine=${cfg.engine}"
+          ++ lib.optional (cfg.onFailure != "retry") "ravenboot.on_failure=${cfg.onFailure}";
       };
 
       # Common Realtek cards don't come up without.

@@ -184,6 +184,23 @@ func TestUnit(t *testing.T) {
 	}
 }
 
+// TestGo: any Go 1.26 that nixpkgs may have builds the programs, and where its
+// default is older, that one is taken.
+func TestGo(t *testing.T) {
+	text, err := os.ReadFile("../go.mod")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !strings.Contains(string(text), "\ngo 1.26.0\n") {
+		t.Error("go.mod doesn't say go 1.26.0, which package.nix takes for enough: change both")
+	}
+	for attribute, want := range map[string]string{"package": `"default"`, "packageWithOldGo": `"1.26"`} {
+		if got := string(evaluate(t, attribute)["go"]); got != want {
+			t.Errorf("%s is built by %s, want %s", attribute, got, want)
+		}
+	}
+}
+
 // TestVendorHash makes what nixpkgs' buildGoModule makes of the sources that
 // package.nix names, a vendor directory, and compares its hash.
 func TestVendorHash(t *testing.T) {

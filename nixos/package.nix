@@ -4,19 +4,21 @@
 # vendorHash is the hash of the directory that `go mod vendor` makes of `src`:
 # `go test ./nixos` fails when go.mod has left it behind, and with -update sets it.
 #
-# Go must be as new as go.mod says. Where nixpkgs' default is older:
-# callPackage ./package.nix { buildGoModule = buildGoModule.override { go = go_1_26; }; }
+# Go must be as new as go.mod says: where nixpkgs' default isn't, its Go 1.26 is.
 {
   lib,
+  go,
   buildGoModule,
+  buildGo126Module ? throw "ravenboot needs Go 1.26 or newer, and this nixpkgs has none; take a newer one",
   vendorHash ? "sha256-DQBwZhQiPI30F81eLaxnnqSlsmbmMx7Qi01sONLvW0c=",
 }:
 
 let
   # Without the tests, whose modules nobody needs to download for a build.
   sources = lib.fileset.fileFilter (file: !lib.hasSuffix "_test.go" file.name);
+  build = if lib.versionAtLeast go.version "1.26" then buildGoModule else buildGo126Module;
 in
-buildGoModule {
+build {
   pname = "ravenboot";
   version = "0.1";
 

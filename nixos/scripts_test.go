@@ -22,13 +22,13 @@ func TestScriptedInitrd(t *testing.T) {
 		name, hook, status, want string
 	}{
 		{"layout", "preLVMCommands", "0",
-			"ravenboot-client layout -layout /nix/store/ravenboot-layout.json -on-mismatch recreate\nudevadm settle\n"},
+			"ravenboot-client layout -layout /nix/store/ravenboot-layout.json\nudevadm settle\n"},
 		{"layout that fails", "preLVMCommands", "1",
-			"ravenboot-client layout -layout /nix/store/ravenboot-layout.json -on-mismatch recreate\nfail\nudevadm settle\n"},
+			"ravenboot-client layout -layout /nix/store/ravenboot-layout.json\nfail\nudevadm settle\n"},
 		{"closure", "postMountCommands", "0",
-			"ravenboot-client closure -root /mnt-root -engine nix -public-key " + testKey + " -public-key " + testKey + "\n"},
+			"ravenboot-client closure -root /mnt-root -public-key " + testKey + " -public-key " + testKey + "\n"},
 		{"closure that fails", "postMountCommands", "1",
-			"ravenboot-client closure -root /mnt-root -engine nix -public-key " + testKey + " -public-key " + testKey + "\nfail\n"},
+			"ravenboot-client closure -root /mnt-root -public-key " + testKey + " -public-key " + testKey + "\nfail\n"},
 		{"programs", "extraUtilsCommands", "0", `copy_bin_and_libs /nix/store/ravenboot-client/bin/ravenboot-client
 copy_bin_and_libs /nix/store/dosfstools/bin/mkfs.fat
 ln -sf mkfs.fat /out/bin/mkfs.vfat

@@ -62,7 +62,7 @@ in
       default = { };
       example = lib.literalExpression ''
         {
-          server.interface = "eth0";
+          server.interface = "enp1s0";
           cache.enabled = true;
           profile = [ { name = "lab"; path = "/nix/var/nix/profiles/lab"; } ];
           default.profile = "lab";
@@ -98,6 +98,8 @@ in
       description = "Network boot server";
     };
     users.groups.ravenboot = { };
+    # Its nix-store asks the daemon, which may answer only some users.
+    nix.settings.extra-allowed-users = [ "ravenboot" ];
 
     networking.firewall = lib.mkIf cfg.openFirewall {
       allowedUDPPorts =

@@ -27,16 +27,19 @@ func TestInitrdUnits(t *testing.T) {
 		return "[Unit]\nDefaultDependencies=no\nRequires=" + check + "\nAfter=" + check + "\nBefore=initrd-root-fs.target\n" +
 			"[Mount]\nWhat=/dev/disk/by-partlabel/" + label + "\nType=ext4\nWhere=" + where + "\n"
 	}
+	// Both wait for the store alone (initrd.nix, etc-activation.nix).
+	find := "[Unit]\nDefaultDependencies=no\nRequiresMountsFor=/sysroot/nix/store\n" +
+		"Before=initrd.target shutdown.target\nConflicts=shutdown.target\n[Service]\nType=oneshot\nExecStart=/bin/true\n"
 	const storeCheck = `systemd-fsck@dev-disk-by\x2dpartlabel-nix\x2dstore.service`
 	files := map[string]string{
-		"sysroot.mount":     mount("/sysroot", "nixos", "systemd-fsck-root.service"),
-		"sysroot-nix.mount": mount("/sysroot/nix", "nix-store", storeCheck),
-		"initrd-find-nixos-closure.service": "[Unit]\nDefaultDependencies=no\nRequiresMountsFor=/sysroot/nix/store\n" +
-			"Before=initrd.target shutdown.target\nConflicts=shutdown.target\n[Service]\nType=oneshot\nExecStart=/bin/true\n",
+		"sysroot.mount":                     mount("/sysroot", "nixos", "systemd-fsck-root.service"),
+		"sysroot-nix.mount":                 mount("/sysroot/nix", "nix-store", storeCheck),
+		"initrd-find-nixos-closure.service": find,
+		"initrd-find-etc.service":           find,
 	}
 	requires := map[string][]string{
 		"initrd-root-fs.target": {"sysroot.mount", "sysroot-nix.mount"},
-		"initrd.target":         {"initrd-find-nixos-closure.service"},
+		"initrd.target":         {"initrd-find-nixos-closure.service", "initrd-find-etc.service"},
 		"network-online.target": {"systemd-networkd-wait-online.service"},
 	}
 	for name, u := range units {
@@ -49,6 +52,11 @@ func TestInitrdUnits(t *testing.T) {
 	}
 	if !slices.Contains(units["ravenboot-layout"].Before, storeCheck) {
 		t.Errorf("%s isn't after the layout", storeCheck)
+	}
+	for _, name := range []string{"initrd-find-nixos-closure.service", "initrd-find-etc.service"} {
+		if !slices.Contains(units["ravenboot-closure"].Before, name) || !slices.Contains(requires[name], "ravenboot-closure.service") {
+			t.Errorf("%s doesn't wait for the closure", name)
+		}
 	}
 	for _, name := range []string{"ravenboot-layout.service", "ravenboot-closure.service"} {
 		if files[name] == "" {

@@ -17,7 +17,6 @@ import (
 	"syscall"
 	"testing"
 
-	"github.com/klauspost/compress/zstd"
 	"github.com/nix-community/go-nix/pkg/narinfo/signature"
 
 	"ravenboot/internal/narinfo"
@@ -100,14 +99,22 @@ type bigCache struct {
 	narSize       int64
 }
 
+// piped is what a program makes of its input.
+func piped(t *testing.T, input []byte, argv ...string) []byte {
+	t.Helper()
+	cmd := exec.Command(argv[0], argv[1:]...)
+	cmd.Stdin = bytes.NewReader(input)
+	out, err := cmd.Output()
+	if err != nil {
+		t.Fatalf("%s: %v (apt-get install zstd xz-utils, if it is missing)", strings.Join(argv, " "), err)
+	}
+	return out
+}
+
 // makeCache makes it without Nix, which would take minutes.
-func makeCache(t *testing.T, paths, files, size int, compression string) *bigCache {
+func makeCache(t *testing.T, paths, files, size int, compression string, packer ...string) *bigCache {
 	t.Helper()
 	secret, public, err := signature.GenerateKeypair("lab-1", nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	encoder, err := zstd.NewWriter(nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -115,8 +122,8 @@ func makeCache(t *testing.T, paths, files, size int, compression string) *bigCac
 	text := archive(files, size)
 	hash := sha256.Sum256(text)
 	file := text
-	if compression == "zstd" {
-		file = encoder.EncodeAll(text, nil)
+	if len(packer) > 0 {
+		file = piped(t, text, packer...)
 	}
 	var all []string
 	for i := range paths {
@@ -157,9 +164,20 @@ func (c *bigCache) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 func TestMemoryOfADownload(t *testing.T) {
 	const most = 100 << 10 // kB
 	client := sync.OnceValue(func() string { return built(t) })
-	for _, compression := range []string{"none", "zstd"} {
-		t.Run(compression, func(t *testing.T) {
-			c := makeCache(t, 300, 20, 35_000, compression)
+	for _, of := range []struct {
+		name        string
+		paths, size int
+		compression string
+		packer      []string
+	}{
+		{"none", 300, 35_000, "none", nil},
+		{"zstd", 300, 35_000, "zstd", []string{"zstd", "-1"}},
+		{"zstd, 8 MiB", 24, 450_000, "zstd", []string{"zstd", "-19"}},
+		{"xz as Nix", 24, 450_000, "xz", []string{"xz", "-6"}},
+		{"xz, 16 MiB", 24, 450_000, "xz", []string{"xz", "-7"}},
+	} {
+		t.Run(of.name, func(t *testing.T) {
+			c := makeCache(t, of.paths, 20, of.size, of.compression, of.packer...)
 			server := httptest.NewServer(c)
 			defer server.Close()
 			root, commandLine := t.TempDir(), filepath.Join(t.TempDir(), "cmdline")
@@ -169,7 +187,7 @@ func TestMemoryOfADownload(t *testing.T) {
 			cmd := exec.Command(client(), "closure", "-cmdline", commandLine, "-root", root, "-cache", server.URL,
 				"-toplevel", c.toplevel, "-public-key", c.key)
 			out, err := cmd.CombinedOutput()
-			if err != nil || !strings.Contains(string(out), "is here, 211 MB fetched") {
+			if err != nil || !strings.Contains(string(out), fmt.Sprintf("is here, %d MB fetched", (c.narSize+500_000)/1_000_000)) {
 				t.Fatalf("%v\n%s", err, out)
 			}
 			usage, ok := cmd.ProcessState.SysUsage().(*syscall.Rusage)

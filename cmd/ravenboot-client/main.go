@@ -11,7 +11,10 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"runtime/debug"
 	"syscall"
+
+	"golang.org/x/sys/unix"
 
 	"ravenboot/internal/client"
 	"ravenboot/internal/report"
@@ -24,7 +27,14 @@ const (
 	exitUsage   = 2 // the command line is wrong
 )
 
+// memoryLimit is when what isn't used any more is collected sooner, in bytes: in
+// an initrd the disk's files are in memory as well.
+const memoryLimit = 64 << 20
+
 func main() {
+	debug.SetMemoryLimit(memoryLimit)
+	// As Nix does: what is made here is read by every user of the system.
+	unix.Umask(0o022)
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, os.Interrupt)
 	code := run(ctx, os.Args[1:], os.Stderr)
 	stop()

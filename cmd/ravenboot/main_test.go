@@ -6,6 +6,7 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"os/exec"
 	"strconv"
 	"strings"
 	"testing"
@@ -34,6 +35,7 @@ func TestCommands(t *testing.T) {
 			return nil
 		},
 		Cmds: map[string]func(ts *testscript.TestScript, neg bool, args []string){
+			"build":  buildProgram,
 			"get":    get,
 			"ports":  putPorts,
 			"signal": sendSignal,
@@ -48,6 +50,19 @@ func freePort() (int, error) {
 	}
 	defer l.Close()
 	return l.Addr().(*net.TCPAddr).Port, nil
+}
+
+// build NAME makes a program of a neighbouring directory one of the story's.
+func buildProgram(ts *testscript.TestScript, _ bool, args []string) {
+	if len(args) != 1 {
+		ts.Fatalf("usage: build NAME")
+	}
+	bin := ts.MkAbs("bin")
+	out, err := exec.Command("go", "build", "-o", bin+"/", "../"+args[0]).CombinedOutput()
+	if err != nil {
+		ts.Fatalf("go build: %v\n%s", err, out)
+	}
+	ts.Setenv("PATH", bin+":"+ts.Getenv("PATH"))
 }
 
 // ports FILE... replaces $HTTP, $ADMIN and $TFTP in files.

@@ -27,6 +27,13 @@ func TestParseSettings(t *testing.T) {
 		},
 		"dashes as Linux has them": {"ravenboot.on-failure=reboot", Settings{OnFailure: "reboot"}},
 		"the last counts":          {"ravenboot.engine=nix ravenboot.engine=native", Settings{Engine: "native"}},
+		"the server's after the generation's": {
+			"init=/x/init ravenboot.on_mismatch=recreate ravenboot.engine=nix ravenboot.on_failure=reboot initrd=initrd " +
+				"ravenboot.url=http://192.0.2.10 ravenboot.on_mismatch=refuse ravenboot.engine=native ravenboot.on_failure=shell",
+			Settings{
+				Init: "/x/init", URL: "http://192.0.2.10", OnMismatch: "refuse", Engine: "native", OnFailure: "shell",
+			},
+		},
 		"the last counts if empty": {"ravenboot.engine=nix ravenboot.engine=", Settings{}},
 		"keys add up": {
 			"ravenboot.public_key=a-1:AA== quiet ravenboot.public_key=b-1:BB==",

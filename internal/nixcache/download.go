@@ -21,6 +21,7 @@ type download struct {
 	name     string   // in the directory of what is kept
 	file     *os.File // open for writing until the last user is gone
 	reserved int64    // bytes, in the directory of what is kept
+	here     bool     // nothing is to be fetched: it is a file of an earlier run, and only checked
 
 	mu      sync.Mutex
 	users   int           // of file

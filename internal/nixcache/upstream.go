@@ -59,6 +59,7 @@ type upstream struct {
 	mu        sync.Mutex
 	kept      *kept
 	downloads map[string]*download // by name
+	checked   map[string]bool      // names of the files that this process has checked
 	stale     map[string]bool      // bases whose NAR upstream has no longer
 }
 
@@ -67,7 +68,7 @@ func newUpstream(c *Cache) (*upstream, error) {
 	u := &upstream{
 		key: c.key, log: c.log, dir: filepath.Join(c.config.StateDir, UpstreamDir),
 		places:    make(chan struct{}, remoteDownloads),
-		downloads: make(map[string]*download), stale: make(map[string]bool),
+		downloads: make(map[string]*download), checked: make(map[string]bool), stale: make(map[string]bool),
 	}
 	u.down.log = c.log
 	u.known = catalogue{lookups: remoteLookups, learn: u.learn}
@@ -309,15 +310,24 @@ func (t *transfer) announce(l *listing, named resource) {
 	t.WriteHeader(http.StatusOK)
 }
 
-// open gives a file that is kept, or a download of it: the one that is under way,
-// or a new one if it is wanted.
 // openKept opens a NAR's file that is here, and gives nil for others.
 func (u *upstream) openKept(l *listing) *os.File {
 	u.mu.Lock()
 	defer u.mu.Unlock()
-	return u.kept.open(filepath.Base(l.resource().String()), l.FileSize)
+	return u.openChecked(l, filepath.Base(l.resource().String()))
 }
 
+// openChecked passes over what an earlier run has kept: a disk can lose bytes,
+// and every machine would refuse them for as long as they were kept.
+func (u *upstream) openChecked(l *listing, name string) *os.File {
+	if !u.checked[name] {
+		return nil
+	}
+	return u.kept.open(name, l.FileSize)
+}
+
+// open gives a file that is kept, or a download of it: the one that is under way,
+// or a new one if it is wanted.
 func (u *upstream) open(l *listing, wanted bool) (*os.File, *download, error) {
 	name := filepath.Base(l.resource().String())
 	u.mu.Lock()
@@ -326,11 +336,23 @@ func (u *upstream) open(l *listing, wanted bool) (*os.File, *download, error) {
 		d.use()
 		return nil, d, nil
 	}
-	if f := u.kept.open(name, l.FileSize); f != nil || !wanted {
+	if f := u.openChecked(l, name); f != nil || !wanted {
 		return f, nil, nil
 	}
 	d, err := u.begin(l, name)
 	return nil, d, err
+}
+
+// takeBack makes a download of a file that an earlier run has kept, of which
+// nothing is missing but the check.
+func (u *upstream) takeBack(l *listing, name string) bool {
+	f := u.kept.open(name, l.FileSize)
+	if f == nil {
+		return false
+	}
+	_ = f.Close() // which was only opened for reading
+	u.kept.take(name)
+	return os.Rename(u.kept.path(name), u.kept.path(name+partial)) == nil
 }
 
 // begin starts a download, with two users: itself and who asked. What a former
@@ -339,6 +361,7 @@ func (u *upstream) begin(l *listing, name string) (*download, error) {
 	if err := u.ctx.Err(); err != nil {
 		return nil, err
 	}
+	here := u.takeBack(l, name)
 	u.kept.take(name + partial)
 	f, err := os.OpenFile(u.kept.path(name+partial), os.O_RDWR|os.O_CREATE, 0o600)
 	if err != nil {
@@ -349,11 +372,13 @@ func (u *upstream) begin(l *listing, name string) (*download, error) {
 		return nil, errors.Join(err, f.Close())
 	}
 	arrived := info.Size()
-	if arrived >= l.FileSize {
-		// Whole, and yet not taken; or of a length that nobody knows.
-		arrived = 0
+	if l.FileSize != 0 && arrived == l.FileSize {
+		here = true // the server was stopped before it was checked
 	}
-	d := &download{listing: l, name: name, file: f, news: make(chan struct{}), users: 2, arrived: arrived}
+	if !here && arrived >= l.FileSize {
+		arrived = 0 // of a length that nobody knows, or none that it can have
+	}
+	d := &download{listing: l, name: name, file: f, news: make(chan struct{}), users: 2, arrived: arrived, here: here}
 	if d.reserved, err = u.kept.reserve(l.mostFile()); err == nil {
 		err = f.Truncate(arrived)
 	}
@@ -371,12 +396,13 @@ func (u *upstream) run(d *download) {
 	defer d.leave()
 	err := u.fetch(d)
 	d.tell(func() { d.checked, d.err = err == nil, err })
-	u.down.note(u.remote, d.listing, err)
+	u.note(d, err)
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	delete(u.downloads, d.name)
 	u.kept.release(d.reserved)
 	if err == nil {
+		u.checked[d.name] = true
 		err = u.keepFile(d)
 	} else {
 		err = u.keepPartial(d, err)
@@ -387,15 +413,32 @@ func (u *upstream) run(d *download) {
 	}
 }
 
+// note says what is wrong with upstream, or with the own disk.
+func (u *upstream) note(d *download, err error) {
+	switch {
+	case !d.here:
+		u.down.note(u.remote, d.listing, err)
+	case err != nil && !errors.Is(err, context.Canceled):
+		u.log.Warn("cache", "step", "keep", "outcome", "damaged", "path", d.listing.Base, "file", d.name, "reason", err,
+			"hint", "it is fetched again; look after this server's own disk")
+	}
+}
+
 func (u *upstream) fetch(d *download) error {
+	checked := make(chan error, 1)
+	check := func() { checked <- d.listing.verify(&follower{ctx: u.ctx, download: d, checks: true}) }
+	if d.here {
+		d.tell(func() { d.whole = true })
+		check()
+		return <-checked
+	}
 	select {
 	case u.places <- struct{}{}:
 		defer func() { <-u.places }()
 	case <-u.ctx.Done():
 		return u.ctx.Err()
 	}
-	checked := make(chan error, 1)
-	go func() { checked <- d.listing.verify(&follower{ctx: u.ctx, download: d, checks: true}) }()
+	go check()
 	err := d.fetch(u.ctx, u.remote)
 	d.tell(func() { d.whole, d.err = err == nil, err })
 	if found := <-checked; err == nil {
@@ -420,7 +463,10 @@ func (u *upstream) keepPartial(d *download, failure error) error {
 	if errors.Is(failure, errNotThere) {
 		u.stale[d.listing.Base] = true
 	}
-	if errors.Is(failure, errMismatch) || errors.Is(failure, errForGood) || d.arrived == 0 || d.listing.FileSize == 0 {
+	if d.here && errors.Is(failure, context.Canceled) {
+		return errors.Join(os.Rename(u.kept.path(d.name+partial), u.kept.path(d.name)), u.kept.add(d.name, d.arrived))
+	}
+	if d.here || errors.Is(failure, errMismatch) || errors.Is(failure, errForGood) || d.arrived == 0 || d.listing.FileSize == 0 {
 		return os.Remove(u.kept.path(d.name + partial))
 	}
 	return u.kept.add(d.name+partial, d.arrived)

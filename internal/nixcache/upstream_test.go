@@ -18,6 +18,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
 	"github.com/klauspost/compress/zstd"
 
 	"ravenboot/internal/nar/nartest"
@@ -769,5 +770,60 @@ func TestKept(t *testing.T) {
 	must(err)
 	if got := have(); got != "" || again.total != 0 {
 		t.Errorf("with a limit of 10 bytes: %s, %d bytes", got, again.total)
+	}
+}
+
+// What was kept by an earlier run is checked again before it is whole for a
+// client: a disk can lose bytes, and each machine would refuse them for ever.
+func TestUpstreamChecksWhatWasKept(t *testing.T) {
+	for _, known := range []bool{true, false} {
+		t.Run(fmt.Sprintf("size known %v", known), func(t *testing.T) {
+			f := newSignedFile(t, "gzip")
+			if !known {
+				f.FileSize = 0
+				f.writeNarinfo(t)
+			}
+			state := t.TempDir()
+			start := func() *served {
+				return f.serve(t, slog.New(slog.DiscardHandler), func(c *Config) { c.StateDir = state })
+			}
+			right := func(s *served) {
+				t.Helper()
+				if status, body, err := f.fetch(s); status != http.StatusOK || err != nil || !bytes.Equal(body, f.file) {
+					t.Fatalf("%d, %d bytes, %v", status, len(body), err)
+				}
+			}
+			first := start()
+			right(first)
+			files := keptFiles(t, first)
+			first.stop()
+
+			file := filepath.Join(state, UpstreamDir, "nar", filepath.Base(f.resource().String()))
+			if known { // as a server leaves it that is killed before it has checked
+				if err := os.Rename(file, file+partial); err != nil {
+					t.Fatal(err)
+				}
+			}
+			f.set(func(http.ResponseWriter, *http.Request) bool { panic(http.ErrAbortHandler) })
+			second := start()
+			right(second) // without upstream
+			if diff := cmp.Diff(files, keptFiles(t, second)); diff != "" {
+				t.Errorf("kept (-before +after):\n%s", diff)
+			}
+			second.stop()
+
+			f.set(nil)
+			damaged := bytes.Clone(f.file)
+			damaged[len(damaged)/2] ^= 1
+			if err := os.WriteFile(file, damaged, 0o600); err != nil {
+				t.Fatal(err)
+			}
+			third := start()
+			if status, body, err := f.fetch(third); status == http.StatusOK && err == nil {
+				t.Errorf("%d bytes of a damaged file are served as a whole one", len(body))
+			}
+			keptFiles(t, third)
+			right(third)
+		})
 	}
 }

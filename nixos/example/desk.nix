@@ -6,6 +6,7 @@
 
   networking.networkmanager.enable = true;
   services.xserver.enable = true;
+  services.xserver.windowManager.icewm.enable = true;
   environment.systemPackages = [ pkgs.firefox ];
 
   specialisation.exam.configuration = {

@@ -9,7 +9,7 @@
     enable = true;
     openFirewall = true;
     settings = {
-      server.interface = "eth0";
+      server.interface = "enp1s0"; # as `ip link` names it
       cache.enabled = true;
       menu.title = "Lab";
       profile = [

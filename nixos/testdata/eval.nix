@@ -85,6 +85,7 @@ let
     firewall = config.networking.firewall;
     packages = config.environment.systemPackages;
     inherit (config) users;
+    nix = config.nix.settings;
     services = units config.systemd.services;
   };
   machine =
@@ -112,16 +113,24 @@ let
     unions = files: files;
     fileFilter = keep: directory: assert !keep { name = "a_test.go"; } && keep { name = "a.go"; }; directory;
   };
+
+  # Built by nixpkgs' default Go of a version.
+  package =
+    version:
+    import ../package.nix {
+      lib = lib // {
+        inherit fileset;
+      };
+      go = { inherit version; };
+      buildGoModule = build: build // { go = "default"; };
+      buildGo126Module = build: build // { go = "1.26"; };
+    };
 in
 {
   clients = builtins.mapAttrs (_: machine) cases.clients;
   refused = builtins.mapAttrs (_: machine) cases.refused;
   servers = builtins.mapAttrs (_: case: server (evaluate true case)) cases.servers;
 
-  package = import ../package.nix {
-    lib = lib // {
-      inherit fileset;
-    };
-    buildGoModule = build: build;
-  };
+  package = package "1.26";
+  packageWithOldGo = package "1.25.99";
 }

@@ -315,6 +315,7 @@ let
       start >= 0 && substring start (stringLength suffix) text == suffix;
     splitString = separator: text: filter isString (builtins.split (replaceStrings [ "." ] [ "\\." ] separator) text);
     toInt = builtins.fromJSON;
+    versionAtLeast = version: least: builtins.compareVersions version least >= 0;
     attrByPath =
       path: default: set:
       if path == [ ] then

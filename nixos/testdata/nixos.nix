@@ -122,8 +122,12 @@ in
       allowedUDPPorts = option (types.listOf types.int) [ ];
     };
     nix.package = lib.mkOption { type = types.package; };
+    nix.settings = option settings { };
     services.cage.enable = option types.bool false;
+    services.cage.program = lib.mkOption { type = types.path; };
+    services.cage.user = option types.str "demo";
     services.xserver.enable = option types.bool false;
+    services.xserver.windowManager.icewm.enable = option types.bool false;
     specialisation = option (types.attrsOf types.attrs) { };
     swapDevices = option (types.listOf (types.attrsOf types.str)) [ ];
     system.stateVersion = option types.str "";

@@ -136,6 +136,16 @@ func (f *fetcher) batches(paths []*object) [][]*object {
 	return slices.AppendSeq(batches, slices.Chunk(small, fetchedTogether))
 }
 
+// unpackSmall unpacks a file that came in a batch. It returns how many bytes it
+// has added to the progress.
+func (f *fetcher) unpackSmall(ctx context.Context, file []byte, p *object) (int64, error) {
+	if err := f.windows.Acquire(ctx, windowOf(p.compression)); err != nil {
+		return 0, err
+	}
+	defer f.windows.Release(windowOf(p.compression))
+	return f.unpackFrom(bytes.NewReader(file), p)
+}
+
 // fetchTogether fetches small paths and moves them into their places, and
 // returns those that it couldn't bring.
 func (f *fetcher) fetchTogether(ctx context.Context, paths []*object) (rest []*object) {
@@ -156,7 +166,7 @@ func (f *fetcher) fetchTogether(ctx context.Context, paths []*object) (rest []*o
 	// Those that don't come are fetched alone.
 	_ = f.cache.batch(ctx, names, func(i int, file []byte) {
 		p := paths[wanted[i]]
-		err := f.place(p, func() (int64, error) { return f.unpackFrom(bytes.NewReader(file), p) })
+		err := f.place(p, func() (int64, error) { return f.unpackSmall(ctx, file, p) })
 		if err == nil {
 			f.placed.Store(p.Base, struct{}{})
 			f.paths.Add(1)

@@ -13,6 +13,7 @@ import (
 
 	"github.com/nix-community/go-nix/pkg/narinfo/signature"
 	"github.com/nix-community/go-nix/pkg/storepath"
+	"golang.org/x/sync/semaphore"
 
 	"ravenboot/internal/client"
 	"ravenboot/internal/client/store"
@@ -59,7 +60,8 @@ func New(config Config) (*Closure, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Closure{config, toplevel, &fetcher{cache: cache, keys: config.Keys, storeDir: storeDir}}, nil
+	fetch := &fetcher{cache: cache, keys: config.Keys, storeDir: storeDir, windows: semaphore.NewWeighted(maxWindows)}
+	return &Closure{config, toplevel, fetch}, nil
 }
 
 // ToplevelOf is the system's store path in an init= argument, which is
@@ -195,19 +197,11 @@ func keepSynced(s *store.Store) (stop func()) {
 	return func() { close(done); <-ended }
 }
 
-// checkToplevel looks for what starts the system. Stage 1 under systemd takes a
-// missing prepare-root for nothing to do, and the machine would come up without
-// activation.
+// checkToplevel looks for what starts the system: a script, or systemd itself
+// beside a prepare-root, which systems with nixos-init do without.
 func checkToplevel(dir string) error {
-	info, err := os.Lstat(filepath.Join(dir, "init"))
-	if err != nil {
+	if _, err := os.Lstat(filepath.Join(dir, "init")); err != nil {
 		return fmt.Errorf("the toplevel has no init: %w", err)
-	}
-	if info.Mode().IsRegular() {
-		return nil // the stage-2 script itself
-	}
-	if _, err := os.Lstat(filepath.Join(dir, "prepare-root")); err != nil {
-		return fmt.Errorf("the toplevel's init is systemd, and it has no prepare-root to activate it: %w", err)
 	}
 	return nil
 }

@@ -435,3 +435,21 @@ func TestNixEngine(t *testing.T) {
 		t.Errorf("%v for paths that a key of others has signed; Nix said:\n%s", err, said.String())
 	}
 }
+
+// TestNixEngineIsDurable: Nix is told to write paths to the disk before it says
+// that they are valid.
+func TestNixEngineIsDurable(t *testing.T) {
+	b := newBench(t)
+	toplevel := b.publish(t, "one", 1, 10, "compression=none")
+	// A Nix that takes only what it was told to be sure of.
+	dir := t.TempDir()
+	const script = "#!/bin/sh\ncase \"$*\" in *' --option fsync-store-paths true '*) echo durable;; *) echo not durable;; esac\nexit 1\n"
+	if err := os.WriteFile(filepath.Join(dir, "nix"), []byte(script), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	t.Setenv("PATH", dir)
+	var said bytes.Buffer
+	if err := b.closureOf(t, toplevel).RunNix(t.Context(), &said); err == nil || said.String() != "durable\n" {
+		t.Errorf("%v, %q", err, said.String())
+	}
+}

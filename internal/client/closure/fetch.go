@@ -13,6 +13,7 @@ import (
 
 	"github.com/nix-community/go-nix/pkg/narinfo/signature"
 	"golang.org/x/sync/errgroup"
+	"golang.org/x/sync/semaphore"
 	"golang.org/x/sys/unix"
 
 	"ravenboot/internal/client/store"
@@ -25,6 +26,8 @@ type fetcher struct {
 	store *store.Store
 	cache *cache
 	keys  []signature.PublicKey
+	// windows is the memory for files that are being unpacked, in bytes.
+	windows *semaphore.Weighted
 
 	storeDir string   // as the booted system sees it
 	placed   sync.Map // base to struct{}: in place, and found whole by this process
@@ -158,6 +161,11 @@ func (f *fetcher) place(p *object, unpack func() (int64, error)) error {
 
 // unpack returns how many bytes it has added to the progress.
 func (f *fetcher) unpack(ctx context.Context, p *object) (int64, error) {
+	// Before the download begins, which must not stand still.
+	if err := f.windows.Acquire(ctx, windowOf(p.compression)); err != nil {
+		return 0, err
+	}
+	defer f.windows.Release(windowOf(p.compression))
 	d, err := f.cache.open(ctx, p)
 	if err != nil {
 		return 0, err

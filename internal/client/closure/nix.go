@@ -13,8 +13,8 @@ import (
 )
 
 // RunNix does what Run does with the Nix that is in the initrd, whose messages
-// go to out. Memory, room and a lost connection are in Nix's hands then; only
-// the profile is not.
+// go to out. Memory, room, a lost connection and a power cut are in Nix's hands
+// then; only the profile is not.
 func (c *Closure) RunNix(ctx context.Context, out io.Writer) error {
 	s := store.At(c.config.Root, c.fetch.storeDir)
 	cmd := exec.CommandContext(ctx, "nix", c.nixArguments(s)...)
@@ -39,6 +39,10 @@ func (c *Closure) nixArguments(s *store.Store) []string {
 	}
 	return []string{
 		"--extra-experimental-features", "nix-command", "copy", "--from", strings.TrimSuffix(c.fetch.cache.base.String(), "/"),
-		"--to", s.URL(), "--option", "trusted-public-keys", strings.Join(keys, " "), c.config.Toplevel,
+		"--to", s.URL(), "--option", "trusted-public-keys", strings.Join(keys, " "),
+		// By default Nix registers what isn't on the disk yet. After a power cut
+		// those are empty files that every later boot takes for valid. Nix 2.26
+		// knows the option; 2.8 only warns, and is without that.
+		"--option", "fsync-store-paths", "true", c.config.Toplevel,
 	}
 }

@@ -83,6 +83,8 @@ func difference(declared []placed, f Found) string {
 		return "there is data on it, but no partition table"
 	case f.Table != tableGPT:
 		return "its partition table is an " + f.Table + ", not a GPT"
+	case f.Unseen != "":
+		return "Linux sees none of its partitions: " + f.Unseen
 	case f.Whole.Format != "":
 		return fmt.Sprintf("the whole disk has the signature of %s beside its partition table", f.Whole.Format)
 	}

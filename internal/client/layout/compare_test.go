@@ -62,7 +62,7 @@ func TestCompare(t *testing.T) {
 		{"as declared", func(f *Found) {}, Same, "everything is as declared"},
 		{"made by another", foreign(func(*Found) {}), Same, "everything is as declared"},
 		{"up to the last sector", func(f *Found) { f.Partitions[3].Size = f.Disk.Size - f.Partitions[3].Start - 34*512 }, Same, "everything is as declared"},
-		{"second copy", func(f *Found) { f.Backup = true }, Same, "everything is as declared"},
+		{"partitions that Linux doesn't see", func(f *Found) { f.Unseen = "no" }, Ours, "Linux sees none of its partitions: no"},
 		{"a boot loader where no format is declared", func(f *Found) { f.Partitions[2].Holds.Format = "LUKS" }, Same, "everything is as declared"},
 		{"short", func(f *Found) { f.Partitions[3].Size -= 3 * mib }, Ours, "partition 4: its size is 32250M, declared is 32253M"},
 		{"larger disk", func(f *Found) { f.Disk.Size *= 2 }, Ours, "partition 4: its size is 32253M, declared is 73213M"},

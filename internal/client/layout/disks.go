@@ -22,7 +22,7 @@ type Disk struct {
 	IDs        []string // what it is called below /dev/disk/by-id
 
 	// Unfit says why no rule takes the disk: "removable", "on USB", ... Only
-	// its path does.
+	// its path does; on USB, only that of a link to it.
 	Unfit string
 	// InUse says what holds the disk, if anything does.
 	InUse string
@@ -176,6 +176,9 @@ func (s scan) ids(name string, d Disk) []string {
 // /sys/devices/virtual, too.
 var notDisks = []string{"loop", "ram", "zram", "dm-", "md", "nbd", "rbd", "drbd", "sr", "fd", "mtdblock", "ublkb"}
 
+// onUSB is why sticks are no rule's.
+const onUSB = "on USB"
+
 func (s scan) unfit(name string) string {
 	for _, prefix := range notDisks {
 		if rest, ok := strings.CutPrefix(name, prefix); ok && rest != "" && rest[0] >= '0' && rest[0] <= '9' {
@@ -189,7 +192,7 @@ func (s scan) unfit(name string) string {
 	case s.read(name, "ro") == "1":
 		return "read-only"
 	case strings.Contains(device, "/usb"):
-		return "on USB"
+		return onUSB
 	case s.read(name, "removable") == "1":
 		return "removable"
 	}
@@ -234,6 +237,11 @@ func (l Layout) Find(disks []Disk) (Disk, error) {
 		return Disk{}, fmt.Errorf("%d disks are %s, and it must be one; declare it by path or byId; %s", len(found), what, list(disks))
 	case found[0].InUse != "":
 		return Disk{}, fmt.Errorf("%s is in use: %s", found[0].Path, found[0].InUse)
+	case found[0].Unfit == onUSB && l.Disk.Path == found[0].Path:
+		// The kernel gives out sda as disks answer. Where the machine's own is
+		// late, broken or an NVMe, that is the stick that somebody left in it.
+		return Disk{}, fmt.Errorf("%s is on USB, where its name goes to whatever is plugged in; "+
+			"if it is meant, declare its path below /dev/disk/by-id or /dev/disk/by-path", found[0].Path)
 	}
 	return found[0], nil
 }

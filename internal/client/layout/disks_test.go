@@ -138,7 +138,9 @@ func TestFind(t *testing.T) {
 		want  string // a path or an error
 	}{
 		{"path", `{"path": "/dev/nvme0n1"}`, disks, "/dev/nvme0n1"},
-		{"unfit by path", `{"path": "/dev/sdb"}`, disks, "/dev/sdb"},
+		{"unfit by path", `{"path": "/dev/sdc"}`, disks, "/dev/sdc"},
+		{"stick by path", `{"path": "/dev/sdb"}`, disks, "/dev/sdb is on USB, where its name goes to whatever is plugged in; " +
+			"if it is meant, declare its path below /dev/disk/by-id or /dev/disk/by-path"},
 		{"in use", `{"path": "/dev/mmcblk0"}`, disks, "/dev/mmcblk0 is in use: /dev/mmcblk0p2 is mounted on /mnt"},
 		{"partition", `{"path": "/dev/sda1"}`, some, fmt.Sprintf(none, "/dev/sda1")},
 		{"by id", `{"byId": "nvme-eui.0025385b71b0a1b2"}`, disks, "/dev/nvme0n1"},
@@ -159,5 +161,19 @@ func TestFind(t *testing.T) {
 				t.Errorf("got\n%s\nwant\n%s", got, test.want)
 			}
 		})
+	}
+}
+
+// A link that udev makes by what a disk is, or where, is meant: a disk on USB can
+// be a machine's only one.
+func TestFindOnUSBByLink(t *testing.T) {
+	stick := Disk{Path: "/dev/null", Unfit: onUSB}
+	link := filepath.Join(t.TempDir(), "usb-stick")
+	if err := os.Symlink(stick.Path, link); err != nil {
+		t.Fatal(err)
+	}
+	d, err := Layout{Disk: Rule{Path: link}}.Find([]Disk{stick})
+	if err != nil || d.Path != stick.Path {
+		t.Errorf("%+v, %v", d, err)
 	}
 }

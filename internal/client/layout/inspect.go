@@ -22,6 +22,7 @@ type Found struct {
 	Table      string    // tableGPT, tableMBR or tableNone
 	GUID       uuid.UUID // of a GPT
 	Backup     bool      // the first copy of the GPT is damaged
+	Unseen     string    // why Linux has no devices for the partitions; "" if it does
 	Partitions []FoundPartition
 	Whole      content // of the disk by itself, without a table
 	// Empty says that the disk holds nothing but zeroes, as far as was looked.
@@ -69,7 +70,7 @@ func inspect(r io.ReaderAt, d Disk) (Found, error) {
 	if err != nil {
 		return Found{}, err
 	}
-	f.Table, f.GUID, f.Backup, f.Partitions = t.kind, t.guid, t.backup, t.partitions
+	f.Table, f.GUID, f.Backup, f.Unseen, f.Partitions = t.kind, t.guid, t.backup, t.unseen, t.partitions
 	for i := range f.Partitions {
 		p := &f.Partitions[i]
 		if p.Size > d.Size || p.Start > d.Size-p.Size {

@@ -26,14 +26,24 @@ type table struct {
 	kind       string
 	guid       uuid.UUID // of a GPT
 	backup     bool      // the GPT's first copy is damaged, this is the second
+	unseen     string    // why Linux has no devices for a GPT's partitions; "" if it does
 	partitions []FoundPartition
 }
+
+// Why Linux doesn't read a GPT (block/partitions/efi.c), unless its command line
+// has "gpt". libblkid, and so udev, does read such a one: what is on the disk
+// has a name then, and no device.
+const (
+	unseenMBR  = "the first sector has no MBR that protects a GPT"
+	unseenCopy = "the first copy of its GPT is damaged"
+	unseenSize = "its GPT is that of a larger disk"
+)
 
 // maxEntries bounds a table. The usual ones have 128.
 const maxEntries = 1024
 
-// readTable reads whichever copy of a GPT is valid, as Linux does, or an MBR.
-// Damaged tables are none. The error is that of the disk.
+// readTable reads whichever copy of a GPT is valid, or an MBR. Damaged tables
+// are none. The error is that of the disk.
 func readTable(disk io.ReaderAt, size uint64, sector uint) (table, error) {
 	last := size/uint64(sector) - 1
 	for i, lba := range []uint64{1, last} {
@@ -43,7 +53,13 @@ func readTable(disk io.ReaderAt, size uint64, sector uint) (table, error) {
 		}
 		if ok {
 			t.backup = i > 0
-			return t, nil
+			if t.backup {
+				t.unseen = unseenCopy
+			}
+			if t.unseen == "" {
+				t.unseen, err = unprotected(disk)
+			}
+			return t, err
 		}
 	}
 	return readMBR(disk, last)
@@ -83,6 +99,9 @@ func readGPT(disk io.ReaderAt, lba, last uint64, sector uint) (table, bool, erro
 		return table{}, false, nil
 	}
 	t := table{kind: tableGPT, guid: readGUID(h[56:])}
+	if lastUsable := binary.LittleEndian.Uint64(h[48:]); lastUsable > last {
+		t.unseen = unseenSize
+	}
 	for i := range int(count) {
 		e := entries[i*int(each):][:entrySize]
 		if p := readEntry(e, sector, last); p.Type != uuid.Nil {
@@ -91,6 +110,22 @@ func readGPT(disk io.ReaderAt, lba, last uint64, sector uint) (table, bool, erro
 		}
 	}
 	return t, true, nil
+}
+
+// unprotected is unseenMBR for a disk whose first sector doesn't say that it has
+// a GPT: by one partition, of the type ee, that begins at the header.
+func unprotected(disk io.ReaderAt) (string, error) {
+	b := make([]byte, 512)
+	if _, err := disk.ReadAt(b, 0); err != nil {
+		return "", err
+	}
+	for i := range 4 {
+		e := b[446+16*i:][:16]
+		if b[510] == 0x55 && b[511] == 0xaa && e[4] == 0xee && binary.LittleEndian.Uint32(e[8:]) == 1 {
+			return "", nil
+		}
+	}
+	return unseenMBR, nil
 }
 
 // readEntry leaves the size of a partition that lies outside the disk at 0.

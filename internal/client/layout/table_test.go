@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/binary"
 	"hash/crc32"
+	"os"
 	"testing"
 	"unicode/utf16"
 
@@ -66,7 +67,11 @@ func FuzzTable(f *testing.F) {
 		if err := written.Write(); err != nil {
 			t.Fatal(err)
 		}
+		copy(m.bytes, firstSector(nil, m.GetSize(), sector))
 		for _, want.backup = range []bool{false, true} {
+			if want.backup {
+				want.unseen = unseenCopy
+			}
 			got, err := readTable(m, m.GetSize(), sector)
 			if err != nil {
 				t.Fatal(err)
@@ -121,4 +126,45 @@ func FuzzHostileTable(f *testing.F) {
 			}
 		}
 	})
+}
+
+// Linux reads no GPT without its MBR, nor the second copy by itself, nor that of
+// a larger disk (block/partitions/efi.c): what such a disk has is no use to a
+// system that mounts it.
+func TestUnseen(t *testing.T) {
+	for _, test := range []struct {
+		name   string
+		size   int64 // the disk's, with a table of 64 MiB
+		damage map[int64]byte
+		want   string
+	}{
+		{"whole", 64 * mib, nil, ""},
+		{"larger", 65 * mib, nil, ""},
+		{"hybrid", 64 * mib, map[int64]byte{462 + 4: 0x0c, 462 + 8: 40, 462 + 12: 1}, ""},
+		{"no boot signature", 64 * mib, map[int64]byte{510: 0}, unseenMBR},
+		{"another type in the MBR", 64 * mib, map[int64]byte{450: 0x83}, unseenMBR},
+		{"another start in the MBR", 64 * mib, map[int64]byte{454: 2}, unseenMBR},
+		{"damaged header", 64 * mib, map[int64]byte{512 + 60: 1}, unseenCopy},
+		{"smaller", 63 * mib, nil, unseenSize},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			path := image(t, 64*mib)
+			tool(t, "label: gpt\nsize=8M\n", "sfdisk", path)
+			b, err := os.ReadFile(path)
+			if err != nil {
+				t.Fatal(err)
+			}
+			b = append(b, make([]byte, mib)...)[:test.size]
+			for at, value := range test.damage {
+				b[at] = value
+			}
+			got, err := readTable(bytes.NewReader(b), uint64(test.size), 512)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if got.kind != tableGPT || len(got.partitions) != 1 || got.unseen != test.want {
+				t.Errorf("%+v, want unseen %q", got, test.want)
+			}
+		})
+	}
 }
