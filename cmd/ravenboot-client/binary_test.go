@@ -12,6 +12,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -232,4 +233,58 @@ func TestMemoryOfADownload(t *testing.T) {
 			}
 		})
 	}
+}
+
+// A cache that means ill can't make the program take more: it answers for many
+// paths at a time with narinfos as long as they may be, none of them signed.
+func TestMemoryOfLongNarinfos(t *testing.T) {
+	const most = 100 << 10 // kB
+	c := makeCache(t, 65, 1, 10, "none")
+	rest := longNarinfo()
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		number, _, _ := strings.Cut(strings.TrimPrefix(r.URL.Path, "/"), ".narinfo")
+		if n, err := strconv.Atoi(number); err != nil || n == 0 {
+			c.ServeHTTP(w, r)
+			return
+		}
+		// Not from memory: what this process has counts as its child's.
+		_, _ = fmt.Fprintf(w, "StorePath: /nix/store/%s-path\n", number)
+		_, _ = w.Write(rest)
+	}))
+	defer server.Close()
+	commandLine := filepath.Join(t.TempDir(), "cmdline")
+	if err := os.WriteFile(commandLine, []byte("ravenboot.on_failure=shell"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.Command(built(t), "closure", "-cmdline", commandLine, "-root", t.TempDir(), "-cache", server.URL,
+		"-toplevel", c.toplevel, "-public-key", c.key)
+	out, err := cmd.CombinedOutput()
+	if err == nil || !strings.Contains(string(out), "it is not signed") {
+		t.Fatalf("%v, want that they aren't signed\n%s", err, out)
+	}
+	usage, ok := cmd.ProcessState.SysUsage().(*syscall.Rusage)
+	if !ok {
+		t.Fatal("no resource usage")
+	}
+	t.Logf("64 narinfos of %d bytes, at most %d MiB of memory", narinfo.MaxText, usage.Maxrss>>10)
+	if usage.Maxrss > most {
+		t.Errorf("%d kB of memory, want at most %d", usage.Maxrss, most)
+	}
+}
+
+// longNarinfo is all of a narinfo but the StorePath, which with it is nearly as
+// long as one may be.
+func longNarinfo() []byte {
+	const end = narinfo.MaxText - 1000
+	var b bytes.Buffer
+	fmt.Fprintf(&b, "URL: nar/x\nCompression: none\nNarHash: sha256:%052d\nNarSize: 1000\nReferences:", 0)
+	for i := 0; i < narinfo.MaxReferences && b.Len() < end; i++ {
+		fmt.Fprintf(&b, " %032d-reference", i)
+	}
+	b.WriteString("\nMore: ")
+	if left := end - b.Len(); left > 0 {
+		b.WriteString(strings.Repeat("x", left)) // which is passed over
+	}
+	b.WriteString("\n")
+	return b.Bytes()
 }

@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -245,14 +246,21 @@ func (u *upstream) believe(text []byte, base string) (*listing, error) {
 	if _, err := u.remote.resolve(l.URL); err != nil {
 		return nil, err
 	}
-	fingerprint := l.Fingerprint(u.storeDir())
-	for _, text := range l.Signatures {
-		signed, err := signature.ParseSignature(text)
-		if err == nil && signature.VerifyFirst(fingerprint, []signature.Signature{signed}, u.keys) {
-			return l, nil
-		}
+	if !u.trusts(l) {
+		return nil, errors.New("none of [cache] public_keys has signed it; sign it there with nix store sign, or add its key")
 	}
-	return nil, errors.New("none of [cache] public_keys has signed it; sign it there with nix store sign, or add its key")
+	return l, nil
+}
+
+// trusts tells whether one of the keys has made one of the signatures. Each key is
+// tried: while a cache changes its key, two may have one name, and go-nix's
+// VerifyFirst ends at the first of that name, whether it fits or not.
+func (u *upstream) trusts(l *listing) bool {
+	fingerprint := l.Fingerprint(u.storeDir())
+	return slices.ContainsFunc(l.Signatures, func(text string) bool {
+		signed, err := signature.ParseSignature(text)
+		return err == nil && slices.ContainsFunc(u.keys, func(key signature.PublicKey) bool { return key.Verify(fingerprint, signed) })
+	})
 }
 
 func (u *upstream) object(l *listing) *object {

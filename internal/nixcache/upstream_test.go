@@ -469,6 +469,50 @@ func TestUpstreamIsNotBelieved(t *testing.T) {
 	}
 }
 
+// A cache that changes its key may keep the key's name, and then paths signed
+// with either come from it, some with a signature of each.
+func TestUpstreamTakesAnyOfItsKeys(t *testing.T) {
+	f := newSignedFile(t, "gzip")
+	good := f.Signatures[0]
+	namesake, err := OpenKey(t.TempDir(), "builder-1")
+	if err != nil {
+		t.Fatal(err)
+	}
+	mine := f.builder
+	f.builder = namesake
+	f.NarSize++ // of what isn't trusted, and the name of a key that is
+	f.sign(t)
+	f.NarSize--
+	bad := f.Signatures[0]
+	for name, test := range map[string]struct {
+		keys       []Key
+		signatures []string
+	}{
+		"the only one":                {[]Key{mine}, []string{good}},
+		"the first of its name":       {[]Key{mine, namesake}, []string{good}},
+		"the second of its name":      {[]Key{namesake, mine}, []string{good}},
+		"its signature is the second": {[]Key{namesake, mine}, []string{bad, good}},
+		"beside one of a new form":    {[]Key{mine}, []string{"new", good}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			f.Signatures = test.signatures
+			f.writeNarinfo(t)
+			var keys []string
+			for _, key := range test.keys {
+				keys = append(keys, key.Public())
+			}
+			c, err := New(f.config(t, keys...), &offer{}, slog.New(slog.DiscardHandler))
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer c.source.close()
+			if _, err := c.source.closure(t.Context(), "/nix/store/"+nartest.Base); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+}
+
 func TestUpstreamRefuses(t *testing.T) {
 	for name, test := range map[string]struct {
 		spoil func(t *testing.T, f *signedFile)

@@ -1,6 +1,7 @@
 package closure
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -12,6 +13,8 @@ import (
 	"strings"
 	"sync/atomic"
 	"time"
+
+	"golang.org/x/sync/semaphore"
 )
 
 const (
@@ -25,6 +28,13 @@ const (
 	// patience is how long requests for one file may fail before the download
 	// fails as a whole: a server is restarted within that.
 	patience = time.Minute
+	// usualText is how long most narinfos are at the most, in bytes: that of a
+	// thousand references.
+	usualText = 64 << 10
+	// longTexts is how many longer ones are read and parsed at a time, which takes
+	// several times their length: a system has one or two, and a cache that means
+	// ill would have dozens.
+	longTexts = 4
 )
 
 // cache is a binary cache on the network.
@@ -34,6 +44,7 @@ type cache struct {
 	patience time.Duration
 	stall    time.Duration
 	notice   func(string) // is told of a pause
+	long     *semaphore.Weighted
 
 	noticed   atomic.Int64 // when it was told last, in nanoseconds
 	noBatches atomic.Bool  // the cache doesn't answer for many files at a time
@@ -65,7 +76,8 @@ func newCache(base string, parallel int, notice func(string)) (*cache, error) {
 		TLSHandshakeTimeout:   dialTime,
 		ReadBufferSize:        64 << 10,
 	}
-	return &cache{base: u, http: &http.Client{Transport: transport}, patience: patience, stall: stallTime, notice: notice}, nil
+	return &cache{base: u, http: &http.Client{Transport: transport}, patience: patience, stall: stallTime, notice: notice,
+		long: semaphore.NewWeighted(longTexts)}, nil
 }
 
 // statusError is an answer other than the wanted one.
@@ -135,9 +147,9 @@ func (c *cache) get(ctx context.Context, relative string, offset int64, etag str
 	return nil, &statusError{at.String(), response.StatusCode, time.Duration(min(max(seconds, 0), 60)) * time.Second}
 }
 
-// text fetches a short file.
-func (c *cache) text(ctx context.Context, relative string) (text []byte, err error) {
-	err = c.insist(ctx, func(ctx context.Context) error {
+// text fetches a short file, and hands it to use.
+func (c *cache) text(ctx context.Context, relative string, use func(text []byte) error) error {
+	return c.insist(ctx, func(ctx context.Context) error {
 		ctx, cancel := context.WithTimeout(ctx, headerTime+stallTime)
 		defer cancel()
 		response, err := c.get(ctx, relative, 0, "")
@@ -145,10 +157,19 @@ func (c *cache) text(ctx context.Context, relative string) (text []byte, err err
 			return err
 		}
 		defer response.Body.Close()
-		text, err = readAll(response.Body)
-		return err
+		text, err := readAll(io.LimitReader(response.Body, usualText+1))
+		if err == nil && len(text) > usualText {
+			if err := c.long.Acquire(ctx, 1); err != nil {
+				return err
+			}
+			defer c.long.Release(1)
+			text, err = readAll(io.MultiReader(bytes.NewReader(text), response.Body))
+		}
+		if err != nil {
+			return err
+		}
+		return use(text)
 	})
-	return text, err
 }
 
 // insist does something until it succeeds or has failed for too long.

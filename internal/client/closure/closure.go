@@ -104,7 +104,8 @@ func (c *Closure) run(ctx context.Context, s *store.Store) error {
 			return err
 		}
 	}
-	return c.finish(s)
+	// The profile's links take inodes as well, when the paths may have had the last.
+	return c.doOrPrune(ctx, s, &p, func() error { return explain(c.finish(s)) })
 }
 
 // finish makes the system the current generation once it is whole.
@@ -123,7 +124,7 @@ func (c *Closure) bring(ctx context.Context, s *store.Store, p *plan) error {
 	if err := c.makeRoom(ctx, s, p); err != nil {
 		return err
 	}
-	if err := c.fetchOrPrune(ctx, s, p); err != nil {
+	if err := c.fetchMissing(ctx, s, p); err != nil {
 		return err
 	}
 	if err := s.Sync(); err != nil {
@@ -136,14 +137,18 @@ func (c *Closure) bring(ctx context.Context, s *store.Store, p *plan) error {
 	return s.Register(ctx, paths)
 }
 
-// fetchOrPrune downloads, and removes one old generation after the other where
-// the disk turns out to be too small: a cache tells how large an archive is, not
-// how many blocks and inodes its files take.
-func (c *Closure) fetchOrPrune(ctx context.Context, s *store.Store, p *plan) error {
+func (c *Closure) fetchMissing(ctx context.Context, s *store.Store, p *plan) error {
 	stop := keepSynced(s)
 	defer stop()
+	return c.doOrPrune(ctx, s, p, func() error { return c.fetch.fetchAll(ctx, p.missing, parallel) })
+}
+
+// doOrPrune does something, and removes one old generation after the other where
+// the disk turns out to be too small for it: a cache tells how large an archive
+// is, not how many blocks and inodes its files take.
+func (c *Closure) doOrPrune(ctx context.Context, s *store.Store, p *plan, do func() error) error {
 	for swept := false; ; swept = true {
-		err := c.fetch.fetchAll(ctx, p.missing, parallel)
+		err := do()
 		if !errors.Is(err, ErrFull) {
 			return err
 		}
@@ -201,26 +206,27 @@ func checkToplevel(dir string) error {
 	return nil
 }
 
-// inodeSize is what a file of a closure has on average, in bytes, at the least:
-// a large system has 17 kB. A cache doesn't tell how many files a path has.
-const inodeSize = 8 << 10
-
 // spare is what must stay free for the system that starts, in bytes.
 const spare = 64 << 20
 
 // makeRoom prunes old generations where the disk has no room for what comes.
+//
+// How many inodes a path takes can't be known from its narinfo: a NAR of a
+// megabyte may be one file or six thousand empty ones. Only that it takes one is
+// certain. A guess would cost generations that could have stayed: ext4 has an
+// inode for each 16 kB, and a large system a file for each 17. Where more inodes
+// are needed than there are, doOrPrune sees it.
 func (c *Closure) makeRoom(ctx context.Context, s *store.Store, p *plan) error {
 	need := c.stillToCome(s, p)
-	enough := func(room store.Room) bool { return room.Bytes >= need+spare }
-	comfortable := func(room store.Room) bool {
-		return enough(room) && (room.Inodes < 0 || room.Inodes >= need/inodeSize+int64(len(p.missing)))
+	enough := func(room store.Room) bool {
+		return room.Bytes >= need.Bytes+spare && (room.Inodes < 0 || room.Inodes >= need.Inodes)
 	}
 	room, err := s.Room()
-	if err != nil || comfortable(room) {
+	if err != nil || enough(room) {
 		return err
 	}
-	c.config.Say(fmt.Sprintf("%s and %d inodes free, %s to come: removing what is old", client.Bytes(room.Bytes), room.Inodes, client.Bytes(need)))
-	gone, err := s.Prune(ctx, c.toplevel, p.keep, comfortable)
+	c.config.Say(fmt.Sprintf("%s free, %s to come: removing what is old", said(room), said(need)))
+	gone, err := s.Prune(ctx, c.toplevel, p.keep, enough)
 	if err != nil {
 		return err
 	}
@@ -228,21 +234,30 @@ func (c *Closure) makeRoom(ctx context.Context, s *store.Store, p *plan) error {
 		c.config.Say(fmt.Sprintf("removed generations %s", numbers(gone)))
 	}
 	if room, err = s.Room(); err != nil || enough(room) {
-		// Too few inodes is a guess; that they don't do would show in time.
 		return err
 	}
+	need.Bytes += spare
 	return fmt.Errorf("%w: the system needs %s more, and there are %s free after removing all that is old; "+
-		"give it a larger disk, or a smaller system", ErrFull, client.Bytes(need+spare), client.Bytes(room.Bytes))
+		"give it a larger disk, or a smaller system", ErrFull, said(need), said(room))
 }
 
-// stillToCome is the size of what isn't in its place already.
-func (c *Closure) stillToCome(s *store.Store, p *plan) (sum int64) {
+// said is room in words.
+func said(room store.Room) string {
+	if room.Inodes < 0 {
+		return client.Bytes(room.Bytes)
+	}
+	return fmt.Sprintf("%s and %d inodes", client.Bytes(room.Bytes), room.Inodes)
+}
+
+// stillToCome is what that takes at the least which isn't in its place already.
+func (c *Closure) stillToCome(s *store.Store, p *plan) (least store.Room) {
 	for i := range p.missing {
 		if !s.InPlace(p.missing[i].Base) {
-			sum += p.missing[i].NarSize
+			least.Bytes += p.missing[i].NarSize
+			least.Inodes++
 		}
 	}
-	return sum
+	return least
 }
 
 func numbers(all []int) string {

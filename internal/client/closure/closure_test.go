@@ -408,7 +408,7 @@ func TestPauseGivesUp(t *testing.T) {
 		t.Fatal(err)
 	}
 	c.patience = time.Millisecond
-	if _, err := c.text(t.Context(), "x.narinfo"); err == nil {
+	if err := c.text(t.Context(), "x.narinfo", func([]byte) error { return nil }); err == nil {
 		t.Error("no error from a server that isn't there")
 	}
 }

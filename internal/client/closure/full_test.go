@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/http"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -120,4 +121,130 @@ func (b *bench) occupy(t *testing.T, leave int64) {
 		})
 		return w
 	})
+}
+
+// onSmallExt4 gives the machine a file system with so many inodes.
+func (b *bench) onSmallExt4(t *testing.T, size string, inodes int) {
+	t.Helper()
+	image := filepath.Join(t.TempDir(), "disk")
+	for _, argv := range [][]string{
+		{"truncate", "-s", size, image},
+		{"mkfs.ext4", "-q", "-F", "-N", fmt.Sprint(inodes), image},
+		{"mount", "-o", "loop", image, b.root},
+	} {
+		if out, err := exec.Command(argv[0], argv[1:]...).CombinedOutput(); err != nil {
+			t.Fatalf("%q: %v (run as root, or by scripts/as-root.sh)\n%s", argv, err, out)
+		}
+	}
+	t.Cleanup(func() {
+		if out, err := exec.Command("umount", b.root).CombinedOutput(); err != nil {
+			t.Errorf("umount: %v\n%s", err, out)
+		}
+	})
+}
+
+// A disk with few inodes keeps its old generations for a system of few large
+// files, whose NARs tell nothing of how many they are.
+func TestFewInodesCostNoGeneration(t *testing.T) {
+	b := newBench(t)
+	b.onSmallExt4(t, "400M", 400)
+	first := b.publish(t, "one", 3, 1000, "compression=none")
+	b.fetch(t, first)
+	second := b.publish(t, "two", 3, 40_000_000, "compression=none")
+	b.fetch(t, second)
+	b.store.verify(t, b.root, first)
+	b.store.verify(t, b.root, second)
+}
+
+// A disk with fewer inodes than there are paths to come is refused before any of
+// them is asked for.
+func TestFewerInodesThanPaths(t *testing.T) {
+	b := newBench(t)
+	b.onSmallExt4(t, "200M", 200)
+	b.fetch(t, b.publish(t, "one", 1, 1000, "compression=none"))
+	toplevel := b.publish(t, "two", 40, 1000, "compression=none")
+	b.leave(t, 30)
+	b.hook(func(w http.ResponseWriter, r *http.Request) http.ResponseWriter {
+		if isNAR(r) {
+			t.Errorf("%s is asked for", r.URL)
+		}
+		return w
+	})
+	err := b.closureOf(t, toplevel).Run(t.Context())
+	if !errors.Is(err, ErrFull) || !strings.Contains(err.Error(), "inodes free") || !strings.Contains(err.Error(), "larger disk") {
+		t.Errorf("%v, want ErrFull, the inodes, and what to do", err)
+	}
+}
+
+// leave takes all but so many inodes of a machine's disk, for what isn't the
+// store's.
+func (b *bench) leave(t *testing.T, inodes uint64) {
+	t.Helper()
+	dir, err := os.MkdirTemp(b.root, "other-")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var stat unix.Statfs_t
+	for i := 0; ; i++ {
+		if err := unix.Statfs(b.root, &stat); err != nil {
+			t.Fatal(err)
+		}
+		if stat.Ffree <= inodes {
+			return
+		}
+		if err := os.WriteFile(filepath.Join(dir, fmt.Sprint(i)), nil, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// ext4 has its inodes from the start. With too few of them for the files of a
+// path, the oldest generation goes, or it is said that the disk is full.
+func TestInodesOfExt4RunOut(t *testing.T) {
+	b := newBench(t)
+	b.onSmallExt4(t, "200M", 450)
+	first := b.publish(t, "one", 1, 0, "compression=none", "--argstr", "many", "200")
+	b.fetch(t, first)
+	second := b.publish(t, "two", 1, 0, "compression=none", "--argstr", "many", "300")
+	b.fetch(t, second)
+	b.store.verify(t, b.root, second)
+	if _, err := b.store.nix(b.root, "nix-store", "--check-validity", first); err == nil {
+		t.Error("the first generation is there still")
+	}
+	err := b.closureOf(t, b.publish(t, "three", 1, 0, "compression=none", "--argstr", "many", "600")).Run(t.Context())
+	if !errors.Is(err, ErrFull) || !strings.Contains(err.Error(), "larger disk") {
+		t.Errorf("%v, want ErrFull and what to do", err)
+	}
+}
+
+// The links of the system profile need inodes when the download has had the last:
+// what is old makes room for them, and a machine with nothing old is told.
+func TestInodesRunOutAtTheLastStep(t *testing.T) {
+	b := newBench(t)
+	b.onSmallExt4(t, "200M", 300)
+	first := b.publish(t, "one", 1, 0, "compression=none", "--argstr", "many", "50")
+	b.fetch(t, first)
+	second := b.publish(t, "two", 1, 0, "compression=none")
+	b.fetch(t, second)
+	system := filepath.Join(b.root, b.store.dir, "var/nix/profiles/system")
+	if err := os.Remove(system); err != nil {
+		t.Fatal(err)
+	}
+	// Nothing but the database's two journals and the directory to unpack in.
+	b.leave(t, 3)
+	b.fetch(t, second)
+	if got := b.system(t); got != second {
+		t.Errorf("the profile leads to %s", got)
+	}
+	if _, err := b.store.nix(b.root, "nix-store", "--check-validity", first); err == nil {
+		t.Error("the first generation is there still")
+	}
+	if err := os.Remove(system); err != nil {
+		t.Fatal(err)
+	}
+	b.leave(t, 3)
+	err := b.closureOf(t, second).Run(t.Context())
+	if !errors.Is(err, ErrFull) || !strings.Contains(err.Error(), "larger disk") {
+		t.Errorf("%v, want ErrFull and what to do", err)
+	}
 }

@@ -112,11 +112,12 @@ func (f *fetcher) askOne(ctx context.Context, base string) (object, error) {
 	if err := narinfo.CheckBase(base); err != nil {
 		return object{}, err
 	}
-	text, err := f.cache.text(ctx, narinfoName(base))
-	if err != nil {
-		return object{}, err
-	}
-	return parseNarinfo(text, f.storeDir, base, f.keys)
+	var one object
+	err := f.cache.text(ctx, narinfoName(base), func(text []byte) (err error) {
+		one, err = parseNarinfo(text, f.storeDir, base, f.keys)
+		return err
+	})
+	return one, err
 }
 
 // joinSome joins the first few errors: a screen has 25 lines.

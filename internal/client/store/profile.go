@@ -65,18 +65,19 @@ func (s *Store) SetSystem(toplevel string) error {
 			return err
 		}
 	}
-	for _, link := range []struct{ at, target string }{
-		// Before anything leads to it: a boot may end between any two.
-		{s.state("profiles", linkName(number)), s.full(toplevel)},
-		{s.state("profiles", "system"), linkName(number)},
-		// Nix makes this link only together with the directory.
-		{s.state("gcroots", "profiles"), s.stateDir() + "/profiles"},
-	} {
-		if err := replaceLink(link.target, link.at); err != nil {
-			return err
-		}
+	// The first error ends it, and a power cut may come between any two: what the
+	// profile leads to is a whole system at every point, since its own link is last.
+	if err := replaceLink(s.full(toplevel), s.state("profiles", linkName(number))); err != nil {
+		return err
 	}
-	return s.markNixOS()
+	// Nix makes this link only together with the directory.
+	if err := replaceLink(s.stateDir()+"/profiles", s.state("gcroots", "profiles")); err != nil {
+		return err
+	}
+	if err := s.markNixOS(); err != nil {
+		return err
+	}
+	return replaceLink(linkName(number), s.state("profiles", "system"))
 }
 
 func (s *Store) markNixOS() error {

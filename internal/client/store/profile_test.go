@@ -125,25 +125,49 @@ func TestSetSystemOverWhatACutHasLeft(t *testing.T) {
 	}
 }
 
-// A generation's link that can't be made must not leave the profile leading to
-// it, which is how the machine would boot without a server.
+// Whichever step fails, the machine goes on with the system that it had, and the
+// next try does the rest.
 func TestSetSystemStopsAtTheFirstError(t *testing.T) {
-	root := newRoot(t)
-	setSystem(t, root, 1)
-	before := links(t, filepath.Join(root, profiles))
-	inTheWay := filepath.Join(root, profiles, ".ravenboot-system-2-link")
-	if err := os.MkdirAll(filepath.Join(inTheWay, "full"), 0o700); err != nil {
-		t.Fatal(err)
-	}
-	err := At(root, storeDir).SetSystem(base(2))
-	if err == nil || !strings.Contains(err.Error(), inTheWay) {
-		t.Errorf("%v, want an error that names %s", err, inTheWay)
-	}
-	if err := os.RemoveAll(inTheWay); err != nil {
-		t.Fatal(err)
-	}
-	if diff := cmp.Diff(before, links(t, filepath.Join(root, profiles))); diff != "" {
-		t.Errorf("-before +after\n%s", diff)
+	for name, inTheWay := range map[string]string{
+		"the generation": profiles + "/.ravenboot-system-2-link",
+		"the root":       "nix/var/nix/gcroots/.ravenboot-profiles",
+		"the mark":       "etc",
+		"the profile":    profiles + "/.ravenboot-system",
+	} {
+		t.Run(name, func(t *testing.T) {
+			root := newRoot(t)
+			setSystem(t, root, 1)
+			// As after a cut, or on a disk that another program has laid out.
+			err := errors.Join(os.Remove(filepath.Join(root, "nix/var/nix/gcroots/profiles")), os.RemoveAll(filepath.Join(root, "etc")))
+			if err != nil {
+				t.Fatal(err)
+			}
+			inTheWay := filepath.Join(root, inTheWay)
+			if filepath.Base(inTheWay) == "etc" {
+				err = os.WriteFile(inTheWay, nil, 0o600)
+			} else {
+				err = os.MkdirAll(filepath.Join(inTheWay, "full"), 0o700)
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := At(root, storeDir).SetSystem(base(2)); err == nil || !strings.Contains(err.Error(), inTheWay) {
+				t.Errorf("%v, want an error that names %s", err, inTheWay)
+			}
+			if err := os.RemoveAll(inTheWay); err != nil {
+				t.Fatal(err)
+			}
+			got := links(t, filepath.Join(root, profiles))
+			if got["system"] != "system-1-link" || got["system-1-link"] != storeDir+"/"+base(1) {
+				t.Errorf("it left %v", got)
+			}
+			setSystem(t, root, 2)
+			want := map[string]string{
+				"system": "system-2-link", "system-1-link": storeDir + "/" + base(1), "system-2-link": storeDir + "/" + base(2)}
+			if diff := cmp.Diff(want, links(t, filepath.Join(root, profiles))); diff != "" {
+				t.Errorf("the next try: -want +got\n%s", diff)
+			}
+		})
 	}
 }
 
