@@ -209,7 +209,11 @@ func TestProxyKeepsOut(t *testing.T) {
 		"release":                      {message(dhcpv4.MessageTypeRelease, edk2, from("192.0.2.101")), false},
 		"decline":                      {message(dhcpv4.MessageTypeDecline, edk2), false},
 		"the proxy was chosen":         {message(dhcpv4.MessageTypeRequest, edk2, withAddr(optServerID, "192.0.2.10")), true},
-		"inform":                       {message(dhcpv4.MessageTypeInform, edk2, from("192.0.2.101")), true},
+		"a server beside it was chosen": {
+			message(dhcpv4.MessageTypeRequest, edk2, withAddr(optServerID, "192.0.2.10"), withAddr(optRequestedAddress, "192.0.2.101")), false},
+		"the proxy and no address were chosen": {
+			message(dhcpv4.MessageTypeRequest, edk2, withAddr(optServerID, "192.0.2.10"), withAddr(optRequestedAddress, "0.0.0.0")), true},
+		"inform": {message(dhcpv4.MessageTypeInform, edk2, from("192.0.2.101")), true},
 	} {
 		answer, _ := ask(t, s, broadcast(row.data))
 		if (answer != nil) != row.answer {

@@ -10,6 +10,9 @@ func (x *exchange) proxy() verdict {
 		return ignored("not a boot client")
 	case x.req.message == dhcpv4.MessageTypeDiscover:
 		return x.bootAnswer(dhcpv4.MessageTypeOffer, outcomeOffer)
+	case x.req.message == dhcpv4.MessageTypeRequest && x.isOurs(x.req.server) && x.req.wanted.IsValid():
+		// The proxy offers none.
+		return ignored("it chose the address of another DHCP server on this machine")
 	case x.req.message == dhcpv4.MessageTypeInform,
 		x.req.message == dhcpv4.MessageTypeRequest && x.isOurs(x.req.server):
 		// Firmware that takes the proxy for a server of its own.
