@@ -117,7 +117,7 @@ func (a *attempts) symptom(x *exchange) string {
 
 // tellHowToHelp logs the symptom with the exact settings for another DHCP server.
 func (x *exchange) tellHowToHelp(ctx context.Context, symptom string) {
-	ok, left := x.log.stuck.take()
+	ok, left := x.log.stuck.Take()
 	if !ok {
 		return
 	}

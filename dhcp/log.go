@@ -3,7 +3,6 @@ package dhcp
 import (
 	"context"
 	"log/slog"
-	"sync"
 	"time"
 
 	"ravenboot/internal/logging"
@@ -13,9 +12,9 @@ import (
 // can make it write.
 type stepLog struct {
 	*slog.Logger
-	steps  bucket // steps of machines
-	stuck  bucket // what stuck machines need
-	alarms bucket // packets that can't be understood, and bugs of ours
+	steps  logging.Limit // steps of machines
+	stuck  logging.Limit // what stuck machines need
+	alarms logging.Limit // packets that can't be understood, and bugs of ours
 }
 
 // A whole lab of 2,000 machines that starts at once has its four lines for each
@@ -30,9 +29,9 @@ const (
 func newStepLog(log *slog.Logger, now func() time.Time) *stepLog {
 	return &stepLog{
 		Logger: log,
-		steps:  bucket{now: now, burst: stepBurst, perSecond: stepsPerSecond},
-		stuck:  bucket{now: now, burst: stuckBurst, perSecond: stuckPerSecond},
-		alarms: bucket{now: now, burst: alarmBurst, perSecond: alarmsPerSecond},
+		steps:  logging.Limit{Now: now, Burst: stepBurst, PerSecond: stepsPerSecond},
+		stuck:  logging.Limit{Now: now, Burst: stuckBurst, PerSecond: stuckPerSecond},
+		alarms: logging.Limit{Now: now, Burst: alarmBurst, PerSecond: alarmsPerSecond},
 	}
 }
 
@@ -43,7 +42,7 @@ func (l *stepLog) step(ctx context.Context, x *exchange, v verdict) {
 	if !l.Enabled(ctx, level) {
 		return
 	}
-	ok, left := l.steps.take()
+	ok, left := l.steps.Take()
 	if !ok {
 		return
 	}
@@ -101,7 +100,7 @@ func (l *stepLog) bug(ctx context.Context, p Packet, what string, stack []byte) 
 
 // alarm logs a line if there weren't too many of late.
 func (l *stepLog) alarm(ctx context.Context, level slog.Level, text string, attrs ...slog.Attr) {
-	ok, left := l.alarms.take()
+	ok, left := l.alarms.Take()
 	if !ok {
 		return
 	}
@@ -114,33 +113,4 @@ func (l *stepLog) leftOut(ctx context.Context, what string, n int) {
 		l.LogAttrs(ctx, slog.LevelWarn, "log lines were left out, there were too many",
 			slog.String("step", "dhcp"), slog.String("of", what), slog.Int("lines", n))
 	}
-}
-
-// bucket limits a rate: burst at once, then perSecond.
-type bucket struct {
-	now       func() time.Time
-	burst     float64
-	perSecond float64
-
-	mu      sync.Mutex
-	spent   float64
-	last    time.Time
-	refused int
-}
-
-// take reports whether one more may pass, and if so, how many were refused
-// since the last that might.
-func (b *bucket) take() (ok bool, refused int) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	now := b.now()
-	b.spent = max(0, b.spent-now.Sub(b.last).Seconds()*b.perSecond)
-	b.last = now
-	if b.spent+1 > b.burst {
-		b.refused++
-		return false, 0
-	}
-	b.spent++
-	refused, b.refused = b.refused, 0
-	return true, refused
 }

@@ -165,7 +165,7 @@ func (p *Pool) Decline(mac machine.MAC, addr netip.Addr) {
 	s := b.byMAC[mac]
 	if s == nil || s.addr != addr {
 		if p.taken[addr] {
-			p.log.Warn("fixed address declined", "machine", mac, "step", "dhcp", "outcome", "none", "address", addr,
+			p.warn("fixed address declined", "machine", mac, "step", "dhcp", "outcome", "none", "address", addr,
 				"reason", "another machine uses it: find that machine and change its address, or give this host another one")
 		}
 		return
@@ -177,6 +177,6 @@ func (p *Pool) Decline(mac machine.MAC, addr netip.Addr) {
 		b.free(b.front(declined), now)
 	}
 	b.setAside(s, declined, now.Add(declineAside))
-	p.log.Warn("address declined", "machine", mac, "step", "dhcp", "outcome", "set aside", "address", addr, "for", declineAside,
+	p.warn("address declined", "machine", mac, "step", "dhcp", "outcome", "set aside", "address", addr, "for", declineAside,
 		"reason", "the machine found it in use by another: find that one and take its address out of the range")
 }

@@ -146,7 +146,7 @@ func (p *Pool) canHaveFixed(b *block, mac machine.MAC, fixed netip.Addr, now tim
 	if s == nil || s.kind != leased || s.mac == mac || !now.Before(s.until) {
 		return true
 	}
-	p.log.Warn("fixed address taken", "machine", mac, "step", "dhcp", "outcome", "another address", "address", fixed,
+	p.warn("fixed address taken", "machine", mac, "step", "dhcp", "outcome", "another address", "address", fixed,
 		"reason", "another machine has a lease on it, which ends at the next renewal: restart that machine", "holder", s.mac, "until", s.until)
 	return false
 }

@@ -9,7 +9,15 @@ import (
 	"sync"
 	"time"
 
+	"ravenboot/internal/logging"
 	"ravenboot/internal/machine"
+)
+
+// An address that is found in use is a line of the log, and anybody can decline
+// addresses all day, under ever other names.
+const (
+	lineBurst      = 100
+	linesPerSecond = 1
 )
 
 // Pool hands out addresses. Its methods are safe for use by several goroutines.
@@ -20,6 +28,7 @@ type Pool struct {
 	store  Store
 	prober Prober
 	log    *slog.Logger
+	lines  logging.Limit
 
 	mu     sync.Mutex
 	blocks []*block
@@ -35,7 +44,10 @@ type Pool struct {
 // those of hosts, and the server's own. It takes up the leases of the store. A
 // nil prober means that no address is ever probed.
 func NewPool(subnets []Subnet, reserved []netip.Addr, store Store, prober Prober, log *slog.Logger) (*Pool, error) {
-	p := &Pool{Now: time.Now, store: store, prober: prober, log: log, outside: make(map[netip.Addr]*slot)}
+	p := &Pool{
+		Now: time.Now, store: store, prober: prober, outside: make(map[netip.Addr]*slot),
+		log: log, lines: logging.Limit{Burst: lineBurst, PerSecond: linesPerSecond},
+	}
 	leases, err := store.Leases()
 	if err != nil {
 		return nil, err
@@ -48,6 +60,18 @@ func NewPool(subnets []Subnet, reserved []netip.Addr, store Store, prober Prober
 		return nil, err
 	}
 	return p, nil
+}
+
+// warn logs a line that strangers can bring about, unless there were too many.
+func (p *Pool) warn(what string, attrs ...any) {
+	ok, leftOut := p.lines.Take()
+	if !ok {
+		return
+	}
+	if leftOut > 0 {
+		attrs = append(attrs, "left_out", leftOut)
+	}
+	p.log.Warn(what, attrs...)
 }
 
 // SetSubnets puts a new configuration in force. Leases outside of it stay

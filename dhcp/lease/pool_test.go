@@ -446,7 +446,7 @@ func TestDecline(t *testing.T) {
 	b.offer(5, "192.0.2.10", "192.0.2.10")
 
 	// A hostile machine declines everything that it gets.
-	for m := range 30 {
+	for m := range 1000 {
 		l, err := b.pool.Offer(t.Context(), b.sub(), mac(100+m), none, none)
 		if err != nil {
 			t.Fatal(err)
@@ -455,6 +455,9 @@ func TestDecline(t *testing.T) {
 	}
 	if s := b.stats(); s.Declined != 2 || s.Free == 0 {
 		t.Errorf("%+v", s)
+	}
+	if lines := strings.Count(b.logged.String(), "\n"); lines < lineBurst || lines > 500 {
+		t.Errorf("%d lines of the log for 1,000 declines", lines)
 	}
 }
 

@@ -141,7 +141,7 @@ func (p *Pool) surveyed(s *slot, answered bool) {
 func (p *Pool) foundInUse(b *block, s *slot, now time.Time) {
 	if !s.warned {
 		s.warned = true
-		p.log.Warn("address in use", "machine", s.mac, "step", "dhcp", "outcome", "set aside", "address", s.addr, "for", inUseAside,
+		p.warn("address in use", "machine", s.mac, "step", "dhcp", "outcome", "set aside", "address", s.addr, "for", inUseAside,
 			"reason", "something answers there that has no lease on it: find it (ip neigh shows its MAC) and make it a host with a fixed address, or take the address out of the range")
 	}
 	b.setAside(s, inUse, now.Add(inUseAside))

@@ -7,6 +7,8 @@ import (
 	"path/filepath"
 	"sync/atomic"
 	"time"
+
+	"ravenboot/internal/logging"
 )
 
 // The compressions of NARs. Uncompressed ones have a length and ranges, so that
@@ -94,7 +96,7 @@ type Cache struct {
 
 	view  atomic.Pointer[view]
 	slots chan struct{}
-	quiet limiter // of lines about paths that aren't there
+	quiet logging.Limit // of lines about paths that aren't there
 
 	poll, retryMin, retryMax time.Duration
 	queueTime, stretchTime   time.Duration
@@ -117,6 +119,7 @@ func New(config Config, offer Offer, log *slog.Logger) (*Cache, error) {
 		config: config, offer: offer, log: log,
 		slots: make(chan struct{}, config.MaxTransfers),
 		poll:  time.Second, retryMin: 2 * time.Second, retryMax: time.Minute,
+		quiet:     logging.Limit{Burst: 1, PerSecond: 1},
 		queueTime: defaultQueueTime, stretchTime: defaultStretchTime,
 	}
 	c.view.Store(&view{unknown: len(offer.Toplevels())})

@@ -85,9 +85,9 @@ func (c *Cache) noteMissing(t *transfer, unknown int) {
 	if unknown == 0 {
 		return
 	}
-	if passed, ok := c.quiet.next(); ok {
+	if ok, leftOut := c.quiet.Take(); ok {
 		c.log.Warn("cache", "step", t.kind, "outcome", "refused", "file", t.r.URL.Path, "address", t.address(),
-			"reason", "the closure of "+strconv.Itoa(unknown)+" systems on offer is not known (yet)", "more", passed)
+			"reason", "the closure of "+strconv.Itoa(unknown)+" systems on offer is not known (yet)", "more", leftOut)
 	}
 }
 

@@ -177,23 +177,3 @@ func (t *transfer) address() string {
 	}
 	return from.Addr().Unmap().String()
 }
-
-// limiter lets a line of the log through once a second.
-type limiter struct {
-	mu     sync.Mutex
-	last   time.Time
-	passed int
-}
-
-// next says whether it is time for a line, and how many were passed over since
-// the one before.
-func (l *limiter) next() (passed int, ok bool) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if time.Since(l.last) < time.Second {
-		l.passed++
-		return 0, false
-	}
-	passed, l.passed, l.last = l.passed, 0, time.Now()
-	return passed, true
-}
