@@ -51,7 +51,7 @@ func listGenerations(_ context.Context, c *invocation) error {
 			fmt.Fprintf(c.stderr, "ravenboot generations: %v\n", w)
 		}
 		if err != nil {
-			fmt.Fprintf(c.stderr, "ravenboot generations: %v\n", err)
+			fmt.Fprintf(c.stderr, "ravenboot generations: profile %s: %v\n", p.Name, err)
 			failed = true
 		}
 		for i := range generations {

@@ -11,8 +11,8 @@ import (
 
 // Scan reads the generations of a profile, newest (highest number) first: the
 // newest p.Keep that can be booted, the current one and the pinned ones. The warnings, each a
-// *Warning, say what was left out. The error says why there are none at all; a
-// bad generation alone is never one.
+// *Warning, say what was left out. The error says why there are none at all, with
+// the profile's path and without its name; a bad generation alone is never one.
 func Scan(p Profile) (gens []Generation, warnings []error, err error) {
 	r := new(store).scan(p)
 	return r.generations, r.warnings, r.err
@@ -56,13 +56,13 @@ func (s *store) scan(p Profile) result {
 	sc.watch = []string{filepath.Dir(sc.paths[0]), sc.links.dir}
 	numbers, err := sc.numbers()
 	if err != nil {
-		sc.err = fmt.Errorf("profile %s at %s: %w", p.Name, p.Path, err)
+		sc.err = fmt.Errorf("%s: %w", p.Path, err)
 		return sc.result
 	}
 	sc.readAll(numbers)
 	sc.markCurrent(numbers)
 	if len(sc.generations) == 0 {
-		sc.err = fmt.Errorf("profile %s at %s: none of its %d generations can be booted", p.Name, p.Path, len(numbers))
+		sc.err = fmt.Errorf("%s: none of its %d generations can be booted", p.Path, len(numbers))
 	}
 	return sc.result
 }
