@@ -22,7 +22,8 @@ const (
 // Offer tells which systems are on offer.
 type Offer interface {
 	// Toplevels gives the store paths of all systems on offer, those first that
-	// are wanted first. It is asked every second, and must not block.
+	// are wanted first. It is asked every second and for what is missing, and must
+	// not block.
 	Toplevels() []string
 }
 
@@ -106,6 +107,9 @@ type Cache struct {
 type view struct {
 	objects map[string]*object // by the hash of their store path
 	unknown int                // toplevels whose closure isn't known (yet)
+	// failed are the toplevels whose closure can't be given, by the hash of their
+	// store path.
+	failed map[string]bool
 }
 
 // New makes a Cache that serves nothing until it Runs. It makes the signing key

@@ -60,6 +60,11 @@ func (c *Cache) serveCacheInfo(t *transfer) {
 func (c *Cache) serveObject(t *transfer, named resource) {
 	view := c.view.Load()
 	o := view.objects[named.hash]
+	if o == nil && c.expects(named.hash, view) {
+		t.w.Header().Set("Retry-After", "1")
+		t.fail(http.StatusServiceUnavailable, "the system's closure is being looked up, try again")
+		return
+	}
 	if o == nil || named.kind == kindNAR && !o.has(named) {
 		c.noteMissing(t, view.unknown)
 		t.fail(http.StatusNotFound, "not in the closure of a system on offer")
@@ -76,6 +81,15 @@ func (c *Cache) serveObject(t *transfer, named resource) {
 		return
 	}
 	t.text("text/x-nix-narinfo", text)
+}
+
+// expects reports whether a hash is that of a system on offer whose closure will
+// be known in a moment: one that was published just now, or any at the start. A
+// machine may have it from the menu already, and asks for it before all else.
+func (c *Cache) expects(hash string, view *view) bool {
+	return !view.failed[hash] && slices.ContainsFunc(c.offer.Toplevels(), func(toplevel string) bool {
+		return hashOf(toplevel) == hash
+	})
 }
 
 // noteMissing says so where a path may be missing only because its system is

@@ -301,3 +301,28 @@ func TestStalledClientIsCutOff(t *testing.T) {
 	fmt.Fprintf(conn, "GET %s HTTP/1.1\r\nHost: x\r\n\r\n", c.view.Load().objects[nartest.Base[:hashLength]].resource(false))
 	eventually(t, "the transfer ends", func() bool { return seen.count("nar stalled") == 1 })
 }
+
+// A machine that is quicker than the server's look at a system is asked to wait;
+// one that wants a system which can't be given is told so.
+func TestSystemThatIsLookedUp(t *testing.T) {
+	c, server := planted(t, slog.New(slog.DiscardHandler), nil)
+	const toplevel, other = "00bgd045z0d4icpbc2yyz4gx48ak44la-system", "11bgd045z0d4icpbc2yyz4gx48ak44la-other"
+	c.offer = &offer{toplevels: []string{c.store.path(toplevel)}}
+	status := func(base string) (int, string) {
+		r, _ := request(t, "GET", server.URL+"/"+base[:hashLength]+".narinfo", nil)
+		return r.StatusCode, r.Header.Get("Retry-After")
+	}
+	if code, again := status(toplevel); code != http.StatusServiceUnavailable || again != "1" {
+		t.Errorf("%d, Retry-After %q, want 503 and 1", code, again)
+	}
+	if code, _ := status(other); code != http.StatusNotFound {
+		t.Errorf("%d for what is not on offer, want 404", code)
+	}
+	u := c.newUpdater() // whose nix-store always fails
+	for range 2 {
+		u.poll(t.Context(), time.Now())
+		if code, _ := status(toplevel); code != http.StatusNotFound {
+			t.Errorf("%d for a system that can't be given, want 404", code)
+		}
+	}
+}

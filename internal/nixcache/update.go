@@ -3,7 +3,9 @@ package nixcache
 import (
 	"context"
 	"maps"
+	"path/filepath"
 	"slices"
+	"strings"
 	"time"
 )
 
@@ -80,7 +82,7 @@ func (u *updater) update(ctx context.Context) (complete bool) {
 	former, problems := u.problems, make(map[string]problem)
 	objects := make(map[string]*object)
 	complete = true
-	u.publish(objects, len(u.toplevels))
+	u.publish(objects, len(u.toplevels), former)
 	for i, toplevel := range u.toplevels {
 		closure, err := u.source.closure(ctx, toplevel)
 		if ctx.Err() != nil {
@@ -89,27 +91,45 @@ func (u *updater) update(ctx context.Context) (complete bool) {
 		if err != nil {
 			complete = false
 			problems[toplevel] = u.complain(toplevel, err, former[toplevel])
+			u.publish(objects, len(u.toplevels)-i-1+len(problems), former, problems)
 			continue
 		}
 		for _, o := range closure {
 			objects[o.Hash()] = o
 		}
-		u.publish(objects, len(u.toplevels)-i-1+len(problems))
+		u.publish(objects, len(u.toplevels)-i-1+len(problems), former, problems)
 	}
 	u.problems = problems
-	u.view.Store(&view{objects: objects, unknown: len(problems)})
+	u.view.Store(&view{objects: objects, unknown: len(problems), failed: failed(problems)})
 	u.save(objects, complete)
 	u.announce(objects, begun)
 	return complete
 }
 
 // publish shows what is known so far, beside what was served before.
-func (u *updater) publish(objects map[string]*object, unknown int) {
+func (u *updater) publish(objects map[string]*object, unknown int, problems ...map[string]problem) {
 	former := u.view.Load().objects
 	all := make(map[string]*object, len(objects)+len(former))
 	maps.Copy(all, former)
 	maps.Copy(all, objects)
-	u.view.Store(&view{objects: all, unknown: unknown})
+	u.view.Store(&view{objects: all, unknown: unknown, failed: failed(problems...)})
+}
+
+// failed are the hashes of the toplevels that have problems.
+func failed(problems ...map[string]problem) map[string]bool {
+	hashes := make(map[string]bool)
+	for _, some := range problems {
+		for toplevel := range some {
+			hashes[hashOf(toplevel)] = true
+		}
+	}
+	return hashes
+}
+
+// hashOf is that of a store path, "" if it has none.
+func hashOf(toplevel string) string {
+	hash, _, _ := strings.Cut(filepath.Base(toplevel), "-")
+	return hash
 }
 
 // complain logs why a toplevel is left out, unless that has been said.
