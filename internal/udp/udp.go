@@ -11,8 +11,10 @@
 package udp
 
 import (
+	"encoding/binary"
 	"errors"
 	"net"
+	"os"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -37,12 +39,15 @@ func Take(conn *net.UDPConn) (*Conn, error) {
 		return nil, err
 	}
 	raw := &rawConn{}
+	if raw.wake, err = unix.Eventfd(0, unix.EFD_CLOEXEC); err != nil {
+		return nil, os.NewSyscallError("eventfd", err)
+	}
 	var failed error
 	err = from.Control(func(fd uintptr) {
 		raw.fd, failed = unix.FcntlInt(fd, unix.F_DUPFD_CLOEXEC, 0)
 	})
 	if err := errors.Join(err, failed); err != nil {
-		return nil, err
+		return nil, errors.Join(err, unix.Close(raw.wake))
 	}
 	return &Conn{UDPConn: conn, raw: raw}, nil
 }
@@ -56,6 +61,7 @@ func (c *Conn) Close() error { return c.raw.close() }
 // rawConn is a socket that is waited for with poll(2).
 type rawConn struct {
 	fd     int
+	wake   int // eventfd(2), which can be read once the socket is closed
 	closed atomic.Bool
 	used   sync.RWMutex // for writing: to close it
 }
@@ -85,16 +91,12 @@ func (r *rawConn) until(event int16, try func(fd uintptr) (done bool)) error {
 		if r.closed.Load() {
 			return net.ErrClosed
 		}
-		done := try(uintptr(r.fd))
-		switch {
-		case r.closed.Load(): // reading a socket that was shut succeeds at once
-			return net.ErrClosed
-		case done:
+		if try(uintptr(r.fd)) {
 			return nil
 		}
 		// What is wrong with the socket, the next try says; a signal ends the wait
 		// too early.
-		_, _ = unix.Poll([]unix.PollFd{{Fd: int32(r.fd), Events: event}}, -1)
+		_, _ = unix.Poll([]unix.PollFd{{Fd: int32(r.fd), Events: event}, {Fd: int32(r.wake), Events: unix.POLLIN}}, -1)
 	}
 }
 
@@ -102,10 +104,10 @@ func (r *rawConn) close() error {
 	if r.closed.Swap(true) {
 		return net.ErrClosed
 	}
-	// Linux says that the socket isn't connected, and wakes who waits for it
-	// (inet_shutdown).
-	_ = unix.Shutdown(r.fd, unix.SHUT_RDWR)
+	// shutdown(2) would wake the readers as well, and with them those of whoever
+	// has the socket, too: systemd keeps it for the next start.
+	_, err := unix.Write(r.wake, binary.NativeEndian.AppendUint64(nil, 1))
 	r.used.Lock()
 	defer r.used.Unlock()
-	return unix.Close(r.fd)
+	return errors.Join(err, unix.Close(r.fd), unix.Close(r.wake))
 }

@@ -10,6 +10,7 @@ import (
 
 	"golang.org/x/net/ipv4"
 	"golang.org/x/net/ipv6"
+	"golang.org/x/sys/unix"
 )
 
 type batchConn interface {
@@ -149,4 +150,60 @@ func TestCloseWhileWriting(t *testing.T) {
 		t.Errorf("Close: %v", err)
 	}
 	writers.Wait()
+}
+
+func readable(t *testing.T, conn *Conn) (yes bool) {
+	t.Helper()
+	err := conn.raw.Control(func(fd uintptr) {
+		n, err := unix.Poll([]unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}, 0)
+		yes = n != 0 || err != nil
+	})
+	if err != nil {
+		t.Error(err)
+	}
+	return yes
+}
+
+// systemd keeps a socket that it has handed over, for the next start.
+func TestCloseLeavesTheSocketToOthers(t *testing.T) {
+	former, err := net.ListenUDP("udp4", &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	kept, err := former.File()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer kept.Close()
+	at := former.LocalAddr().(*net.UDPAddr)
+	for range 2 { // a start, and the next
+		again, err := net.FilePacketConn(kept)
+		if err != nil {
+			t.Fatal(err)
+		}
+		conn, err := Take(again.(*net.UDPConn))
+		if err != nil {
+			t.Fatal(err)
+		}
+		read := make(chan error, 1)
+		go func() { read <- echo(ipv4.NewPacketConn(conn), 1) }()
+		time.Sleep(10 * time.Millisecond)
+		if readable(t, conn) {
+			t.Error("it can be read before anything has come")
+		}
+		client, err := net.DialUDP("udp4", nil, at)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := client.Write([]byte("packet")); err != nil {
+			t.Error(err)
+		}
+		if err := <-read; err != nil {
+			t.Error(err)
+		}
+		client.Close()
+		if err := conn.Close(); err != nil {
+			t.Error(err)
+		}
+	}
 }
