@@ -8,6 +8,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"sync"
+	"testing"
 	"time"
 )
 
@@ -35,6 +36,16 @@ var binary = sync.OnceValues(func() (string, error) {
 	}
 	return path, nil
 })
+
+// Binary is the ravenboot under test.
+func Binary(t testing.TB) string {
+	t.Helper()
+	path, err := binary()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
 
 var built struct{ dir, client string }
 
@@ -73,9 +84,9 @@ func (l *Lab) Serve(config string) *Server {
 // RunRavenboot runs a command with a server's configuration, in its namespace.
 func (l *Lab) RunRavenboot(s *Server, command string, argv ...string) {
 	l.t.Helper()
-	path, err := binary()
-	l.check(err)
+	path := Binary(l.t)
 	var out []byte
+	var err error
 	l.check(l.Do(func() error {
 		out, err = exec.Command(path, append([]string{command, "-config", s.config}, argv...)...).CombinedOutput()
 		return nil
@@ -97,14 +108,12 @@ func (l *Lab) Restart(s *Server) {
 
 func (l *Lab) start(s *Server) {
 	l.t.Helper()
-	path, err := binary()
-	l.check(err)
 	s.starts++
-	s.Process = l.Start(l.Namespace, fmt.Sprintf("ravenboot%d", s.starts), path, "serve", "-config", s.config)
+	s.Process = l.Start(l.Namespace, fmt.Sprintf("ravenboot%d", s.starts), Binary(l.t), "serve", "-config", s.config)
 	client := l.Client()
 	defer client.CloseIdleConnections()
 	for deadline := time.Now().Add(readyWithin); ; time.Sleep(50 * time.Millisecond) {
-		err = healthy(client)
+		err := healthy(client)
 		if err == nil {
 			return
 		}
