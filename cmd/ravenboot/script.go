@@ -63,6 +63,9 @@ func printScript(_ context.Context, c *invocation) error {
 		return err
 	}
 	if script.Status >= 400 {
+		if c.entry != "" {
+			fmt.Fprintln(c.stderr, "ravenboot script: without -entry it prints the menu, with the entries that this machine may have")
+		}
 		return errSaid
 	}
 	return nil

@@ -128,11 +128,16 @@ func readFile(path string) (absolute string, data []byte, err error) {
 	if errors.Is(err, os.ErrNotExist) {
 		return "", nil, fmt.Errorf("%w; name the configuration with -config, config.example.toml is a start", err)
 	} else if err != nil {
-		return "", nil, err
+		return "", nil, notReadable(err)
 	}
 	defer f.Close()
 	if data, err = io.ReadAll(io.LimitReader(f, MaxFile+1)); err != nil {
-		return "", nil, fmt.Errorf("configuration %s: %w", path, err)
+		return "", nil, notReadable(err)
 	}
 	return absolute, data, nil
+}
+
+// notReadable adds to an error, which names the file, what there should be.
+func notReadable(err error) error {
+	return fmt.Errorf("%w; the configuration must be a file that this user may read", err)
 }

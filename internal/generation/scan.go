@@ -62,7 +62,7 @@ func (s *store) scan(p Profile) result {
 	sc.readAll(numbers)
 	sc.markCurrent(numbers)
 	if len(sc.generations) == 0 {
-		sc.err = fmt.Errorf("%s: none of its %d generations can be booted", p.Path, len(numbers))
+		sc.err = fmt.Errorf("%s: none of its generations can be booted; the warnings about them say why", p.Path)
 	}
 	return sc.result
 }

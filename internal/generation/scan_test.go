@@ -160,7 +160,7 @@ func TestNothingToOffer(t *testing.T) {
 	}{
 		{func() {}, Profile{Name: "lab", Path: filepath.Join(tr.dir, "nowhere/lab")}, "correct the profile's path"},
 		{func() {}, tr.profile("lab"), "nix-env --profile"},
-		{func() { tr.link("lab", 1, tr.object("gone")) }, tr.profile("lab"), "none of its 1 generations can be booted"},
+		{func() { tr.link("lab", 1, tr.object("gone")) }, tr.profile("lab"), "none of its generations can be booted; the warnings"},
 	} {
 		row.prepare()
 		if gens, _, err := Scan(row.profile); err == nil || len(gens) > 0 || !strings.Contains(err.Error(), row.want) {
