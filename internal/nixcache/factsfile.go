@@ -11,10 +11,10 @@ import (
 	"io/fs"
 	"maps"
 	"os"
-	"path/filepath"
 	"slices"
 
 	"ravenboot/internal/narinfo"
+	"ravenboot/internal/statefile"
 )
 
 // FactsFile is the name in the state directory of what is known of store
@@ -46,15 +46,11 @@ func (c *closures) save(file string) error {
 	if err != nil {
 		return err
 	}
-	temporary, err := writeBeside(file, text)
-	if err != nil {
+	if err := statefile.Replace(file, text); err != nil {
 		return err
 	}
-	if err := os.Rename(temporary, file); err != nil {
-		return errors.Join(err, os.Remove(temporary))
-	}
 	c.changed = false
-	return syncDir(filepath.Dir(file))
+	return nil
 }
 
 func (c *closures) encode() ([]byte, error) {

@@ -3,13 +3,14 @@ package nixcache
 import (
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
 
 	"github.com/nix-community/go-nix/pkg/narinfo/signature"
+
+	"ravenboot/internal/statefile"
 )
 
 // KeyFile is the signing key's name in the state directory. It is in the form
@@ -54,20 +55,8 @@ func checkKeyName(name string) error {
 }
 
 func readKey(file, name string) (Key, error) {
-	f, err := os.Open(file)
-	if err != nil {
-		return Key{}, err
-	}
-	defer f.Close()
-	info, err := f.Stat()
-	if err != nil {
-		return Key{}, err
-	}
-	if info.Mode().Perm()&0o077 != 0 {
-		return Key{}, fmt.Errorf("%s can be read by others (%v): whoever has it can sign systems that machines trust; run: chmod 600 %s",
-			file, info.Mode().Perm(), file)
-	}
-	text, err := io.ReadAll(io.LimitReader(f, maxKeyFile))
+	text, err := statefile.ReadSecret(file, maxKeyFile,
+		"whoever has it can sign systems that machines trust; run: chmod 600 "+file)
 	if err != nil {
 		return Key{}, err
 	}
@@ -85,8 +74,6 @@ func parseKey(text, name string) (signature.SecretKey, error) {
 	return signature.LoadSecretKey(text)
 }
 
-// makeKey writes a new key. When two processes do so at once, the first wins:
-// a file that is there is never replaced.
 func makeKey(file, name string) error {
 	if name == "" {
 		host, err := os.Hostname()
@@ -99,41 +86,5 @@ func makeKey(file, name string) error {
 	if err != nil {
 		return err
 	}
-	if err := os.MkdirAll(filepath.Dir(file), 0o700); err != nil {
-		return fmt.Errorf("%w; set state_dir to a directory that this user may write to", err)
-	}
-	temporary, err := writeBeside(file, []byte(secret.String()+"\n"))
-	if err != nil {
-		return err
-	}
-	defer os.Remove(temporary)
-	if err := os.Link(temporary, file); err != nil && !errors.Is(err, fs.ErrExist) {
-		return err
-	}
-	return syncDir(filepath.Dir(file))
-}
-
-// writeBeside writes a file of mode 0600 in the directory of file, and returns
-// its name once its content is on the disk.
-func writeBeside(file string, content []byte) (string, error) {
-	f, err := os.CreateTemp(filepath.Dir(file), filepath.Base(file)+".*")
-	if err != nil {
-		return "", err
-	}
-	_, err = f.Write(content)
-	if err == nil {
-		err = f.Sync()
-	}
-	if err = errors.Join(err, f.Close()); err != nil {
-		return "", errors.Join(err, os.Remove(f.Name()))
-	}
-	return f.Name(), nil
-}
-
-func syncDir(dir string) error {
-	d, err := os.Open(dir)
-	if err != nil {
-		return err
-	}
-	return errors.Join(d.Sync(), d.Close())
+	return statefile.Create(file, []byte(secret.String()+"\n"))
 }

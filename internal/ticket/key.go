@@ -4,10 +4,10 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
-	"os"
 	"path/filepath"
+
+	"ravenboot/internal/statefile"
 )
 
 // KeyFile is the key's name in the state directory.
@@ -32,7 +32,7 @@ func OpenKey(stateDir string) (*Key, error) {
 	if !errors.Is(err, fs.ErrNotExist) {
 		return k, err
 	}
-	if err := makeKey(filepath.Join(stateDir, KeyFile)); err != nil {
+	if err := statefile.Create(filepath.Join(stateDir, KeyFile), NewKey().secret[:]); err != nil {
 		return nil, fmt.Errorf("key of tickets: %w", err)
 	}
 	return ReadKey(stateDir)
@@ -48,20 +48,8 @@ func ReadKey(stateDir string) (*Key, error) {
 }
 
 func readKey(file string) (*Key, error) {
-	f, err := os.Open(file)
-	if err != nil {
-		return nil, err
-	}
-	defer f.Close()
-	info, err := f.Stat()
-	if err != nil {
-		return nil, err
-	}
-	if info.Mode().Perm()&0o077 != 0 {
-		return nil, fmt.Errorf("%s can be read by others (%v): whoever has it can report for every machine; delete it, and a new one is made at the next start",
-			file, info.Mode().Perm())
-	}
-	secret, err := io.ReadAll(io.LimitReader(f, keyLength+1))
+	secret, err := statefile.ReadSecret(file, keyLength+1,
+		"whoever has it can report for every machine; delete it, and a new one is made at the next start")
 	if err != nil {
 		return nil, err
 	}
@@ -69,46 +57,4 @@ func readKey(file string) (*Key, error) {
 		return nil, fmt.Errorf("%s does not have %d bytes; delete it, and a new one is made at the next start", file, keyLength)
 	}
 	return &Key{secret: [keyLength]byte(secret)}, nil
-}
-
-// makeKey writes a new key. When two processes do so at once, the first wins:
-// a file that is there is never replaced.
-func makeKey(file string) error {
-	if err := os.MkdirAll(filepath.Dir(file), 0o700); err != nil {
-		return fmt.Errorf("%w; set state_dir to a directory that this user may write to", err)
-	}
-	temporary, err := writeBeside(file, NewKey().secret[:])
-	if err != nil {
-		return err
-	}
-	defer os.Remove(temporary)
-	if err := os.Link(temporary, file); err != nil && !errors.Is(err, fs.ErrExist) {
-		return err
-	}
-	return syncDir(filepath.Dir(file))
-}
-
-// writeBeside writes a file of mode 0600 in the directory of file, and returns
-// its name once its content is on the disk.
-func writeBeside(file string, content []byte) (string, error) {
-	f, err := os.CreateTemp(filepath.Dir(file), filepath.Base(file)+".*")
-	if err != nil {
-		return "", err
-	}
-	_, err = f.Write(content)
-	if err == nil {
-		err = f.Sync()
-	}
-	if err = errors.Join(err, f.Close()); err != nil {
-		return "", errors.Join(err, os.Remove(f.Name()))
-	}
-	return f.Name(), nil
-}
-
-func syncDir(dir string) error {
-	d, err := os.Open(dir)
-	if err != nil {
-		return err
-	}
-	return errors.Join(d.Sync(), d.Close())
 }
