@@ -66,10 +66,7 @@ func (s *Server) newExchange(p Packet, mem *scratch) *exchange {
 	if unicast {
 		x.reach = to
 	}
-	x.told = x.reach
-	if x.Address.IsValid() {
-		x.told = x.Address
-	}
+	x.tell(x.reach)
 	if !x.asker.machine.Addr.IsValid() {
 		x.asker.machine.Addr = link
 	}
@@ -79,22 +76,11 @@ func (s *Server) newExchange(p Packet, mem *scratch) *exchange {
 	return x
 }
 
-// locate finds the subnet of the link; without one, the first of the
-// interface's addresses that is in a subnet says where the machine is, and is
-// the one that it reaches: without a router it can't get to the others.
-func (x *exchange) locate(link netip.Addr) {
-	if x.Mode != ModeServer {
-		return
-	}
-	if link.IsValid() {
-		x.subnet = x.addresses.Subnet(link)
-		return
-	}
-	for _, p := range x.packet.Interface.Addrs {
-		if x.subnet = x.addresses.Subnet(p.Addr()); x.subnet != nil {
-			x.reach = p.Addr()
-			return
-		}
+// tell notes which of its addresses the server has for the machine.
+func (x *exchange) tell(addr netip.Addr) {
+	x.reach, x.told = addr, addr
+	if x.Address.IsValid() {
+		x.told = x.Address
 	}
 }
 

@@ -34,10 +34,19 @@ func logOf(t testing.TB) *slog.Logger {
 // realServer is a server on a segment of its own, 192.0.2.10/24.
 func realServer(t testing.TB, cfg Config, addresses Addresses) (*namespace, *Server) {
 	t.Helper()
+	return realServerOf(t, cfg, boot.Policy{}, addresses)
+}
+
+// realServerOf is realServer with more addresses, after the first.
+func realServerOf(t testing.TB, cfg Config, policy boot.Policy, addresses Addresses, more ...string) (*namespace, *Server) {
+	t.Helper()
 	n := newNamespace(t)
 	n.segment("lan0", "192.0.2.10/24")
+	for _, addr := range more {
+		n.do(func() error { return setUp("lan0", addr) })
+	}
 	cfg.Interfaces = []string{"lan0"}
-	s, err := New(cfg, newDecider(boot.Policy{}), addresses, logOf(t))
+	s, err := New(cfg, newDecider(policy), addresses, logOf(t))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -104,6 +113,21 @@ func TestDhclient(t *testing.T) {
 		defer addresses.mu.Unlock()
 		return len(addresses.released) == 1 && addresses.released[0] == must("192.0.2.100")
 	})
+}
+
+// TestDhclientInSecondSubnet has ISC's client bind and rebind with an address of
+// its host's in the second subnet of its segment.
+func TestDhclientInSecondSubnet(t *testing.T) {
+	cfg := testConfig(ModeServer)
+	cfg.Address = must("192.0.2.77") // nobody answers there, so it broadcasts
+	server, _ := realServerOf(t, cfg, fixedHost("198.51.100.50"), soonRenewed(), "198.51.100.10/24")
+	client := newNamespace(t)
+	server.cable("lan0", client, "eth0", "", testMAC[:])
+	events, _ := dhclient(t, client, "eth0")
+	for _, event := range []string{"BOUND", "(RENEW|REBIND)"} {
+		lease := regexp.MustCompile(event + ` 198\.51\.100\.50 255\.255\.255\.0 198\.51\.100\.1 `)
+		waitFor(t, event, func() bool { return lease.MatchString(events()) })
+	}
 }
 
 // TestDhclientRebinds has ISC's client rebind by broadcast, because its server

@@ -63,8 +63,7 @@ func hostName(host *boot.Host) string {
 
 // discover answers a DISCOVER: RFC 2131 section 4.3.1.
 func (x *exchange) discover(ctx context.Context) verdict {
-	fixed, name := x.fixed()
-	granted, err := x.addresses.Offer(ctx, x.subnet, x.req.mac, fixed, x.req.wanted)
+	granted, name, err := x.offer(ctx)
 	switch {
 	case errors.Is(err, lease.ErrInProgress):
 		return ignored(err.Error())
@@ -130,6 +129,8 @@ func (x *exchange) request(ctx context.Context) verdict {
 		return silent("no lease is known for it here")
 	case errors.Is(err, lease.ErrUnknown), errors.Is(err, lease.ErrNotYours):
 		return x.refuse(err.Error())
+	case errors.Is(err, lease.ErrInProgress):
+		return ignored(err.Error())
 	case err != nil:
 		return verdict{outcome: outcomeFailed, reason: err.Error()}
 	}

@@ -7,6 +7,7 @@ import (
 	"github.com/insomniacslk/dhcp/dhcpv4"
 
 	"ravenboot/internal/boot"
+	"ravenboot/internal/machine"
 )
 
 // TestServe follows a plain client through RFC 2131's states.
@@ -134,4 +135,76 @@ func TestSecondAddress(t *testing.T) {
 	if got := reply.From.String(); got != want+":67" {
 		t.Errorf("sent from %s", got)
 	}
+}
+
+// twoSubnets is an interface with an address in each of two subnets, the usual
+// one first.
+var twoSubnets = &Interface{Name: "eth0", Index: 2, MAC: testInterface.MAC, Addrs: []netip.Prefix{
+	netip.MustParsePrefix("192.0.2.10/24"), netip.MustParsePrefix("198.51.100.10/24")}}
+
+// TestTwoSubnetsOnAWire has machines that belong to the interface's first subnet,
+// and those that have to do with its second.
+func TestTwoSubnetsOnAWire(t *testing.T) {
+	const first, second = "192.0.2.10", "198.51.100.10"
+	discover, request := dhcpv4.MessageTypeDiscover, dhcpv4.MessageTypeRequest
+	for _, row := range []struct {
+		name    string
+		policy  boot.Policy
+		prepare func(a *fakeAddresses)
+		packet  Packet
+		yiaddr  string // "0.0.0.0" for a NAK
+		server  string
+	}{
+		{name: "a new machine", packet: broadcast(message(discover, ipxe(fullIPXE))), yiaddr: "192.0.2.100", server: first},
+		{name: "host fixed in the second", policy: fixedHost("198.51.100.50"),
+			packet: broadcast(message(discover, ipxe(fullIPXE))), yiaddr: "198.51.100.50", server: second},
+		{name: "host fixed in the second since its lease", policy: fixedHost("198.51.100.50"), prepare: leases("192.0.2.100"),
+			packet: broadcast(message(request, withAddr(optRequestedAddress, "192.0.2.100"))), yiaddr: "0.0.0.0", server: second},
+		{name: "host fixed elsewhere", policy: fixedHost("203.0.113.50"),
+			packet: broadcast(message(discover)), yiaddr: "192.0.2.100", server: first},
+		{name: "INIT-REBOOT from the second", prepare: leases("198.51.100.100"),
+			packet: broadcast(message(request, withAddr(optRequestedAddress, "198.51.100.100"))), yiaddr: "198.51.100.100", server: second},
+		{name: "rebinding from the second", prepare: leases("198.51.100.100"),
+			packet: broadcast(message(request, from("198.51.100.100"))), yiaddr: "198.51.100.100", server: second},
+		{name: "it has moved here", packet: broadcast(message(request, withAddr(optRequestedAddress, "203.0.113.7"))),
+			yiaddr: "0.0.0.0", server: first},
+		{name: "a subnet of hosts only comes first", prepare: func(a *fakeAddresses) { a.subnets[0].Ranges = nil },
+			packet: broadcast(message(discover, withAddr(optRequestedAddress, "192.0.2.100"))), yiaddr: "198.51.100.100", server: second},
+		{name: "the first is full", prepare: func(a *fakeAddresses) { a.subnets[0].Ranges[0].Last = must("192.0.2.99") },
+			packet: broadcast(message(discover, ipxe(fullIPXE))), yiaddr: "198.51.100.100", server: second},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			addresses := newAddresses()
+			if row.prepare != nil {
+				row.prepare(addresses)
+			}
+			s := testServer(t, testConfig(ModeServer), row.policy)
+			if err := s.SetConfig(testConfig(ModeServer), addresses); err != nil {
+				t.Fatal(err)
+			}
+			row.packet.Interface = twoSubnets
+			answer, reply := ask(t, s, row.packet)
+			if answer == nil {
+				t.Fatal("silence")
+			}
+			if got := answer.YourIPAddr.String(); got != row.yiaddr {
+				t.Errorf("address %s, want %s", got, row.yiaddr)
+			}
+			if got := answer.ServerIdentifier().String(); got != row.server || reply.From.Addr() != must(row.server) {
+				t.Errorf("server identifier %s, sent from %v, want %s", got, reply.From, row.server)
+			}
+			if file := answer.BootFileName; file != "" && file != "http://"+row.server+"/boot.ipxe" {
+				t.Errorf("file %s", file)
+			}
+		})
+	}
+}
+
+func leases(addr string) func(*fakeAddresses) {
+	return func(a *fakeAddresses) { a.owner[must(addr)] = testMAC }
+}
+
+// fixedHost gives the test's machine an address by configuration.
+func fixedHost(addr string) boot.Policy {
+	return boot.Policy{Hosts: []boot.Host{{Name: "pc", MACs: []machine.MAC{testMAC}, Addr: must(addr)}}}
 }
