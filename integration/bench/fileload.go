@@ -11,21 +11,19 @@ import (
 	"time"
 )
 
-// fileLoad downloads a file again and again, at least once over each connection,
-// and checks lengths and, of every eighth download, each byte.
-func fileLoad(url string, connections int, lasts time.Duration, content []byte) (downloads int, err error) {
+// repeat has as many machines at a time download again and again, each at least
+// once. Of every eighth download each byte is to be checked, of the others the
+// length.
+func repeat(machines int, lasts time.Duration, download func(machine int, every bool) error) (downloads int, err error) {
 	var begun atomic.Int64
 	deadline := time.Now().Add(lasts)
-	errs := make([]error, connections)
+	errs := make([]error, machines)
 	var group sync.WaitGroup
-	for i := range connections {
+	for i := range machines {
 		group.Go(func() {
-			client := &http.Client{Transport: &http.Transport{ReadBufferSize: 64 << 10}}
-			defer client.CloseIdleConnections()
-			buffer := make([]byte, 256<<10)
 			for first := true; first || time.Now().Before(deadline); first = false {
 				every := begun.Add(1)%8 == 0
-				if errs[i] = download(client, url, buffer, content, every); errs[i] != nil {
+				if errs[i] = download(i, every); errs[i] != nil {
 					return
 				}
 			}
@@ -33,6 +31,20 @@ func fileLoad(url string, connections int, lasts time.Duration, content []byte) 
 	}
 	group.Wait()
 	return int(begun.Load()), errors.Join(errs...)
+}
+
+// fileLoad has one program be all machines, each with a connection of its own.
+func fileLoad(url string, machines int, lasts time.Duration, content []byte) (downloads int, err error) {
+	clients := make([]http.Client, machines)
+	buffers := make([][]byte, machines)
+	for i := range machines {
+		clients[i].Transport = &http.Transport{ReadBufferSize: 64 << 10}
+		buffers[i] = make([]byte, 256<<10)
+		defer clients[i].CloseIdleConnections()
+	}
+	return repeat(machines, lasts, func(i int, every bool) error {
+		return download(&clients[i], url, buffers[i], content, every)
+	})
 }
 
 func download(client *http.Client, url string, buffer, content []byte, every bool) error {

@@ -36,7 +36,7 @@ type part struct {
 var parts = []part{
 	{"start", nil, benchStart},
 	{"script", []string{"nginx"}, benchScript},
-	{"file", []string{"nginx"}, benchFile},
+	{"file", []string{"nginx", "curl"}, benchFile},
 	{"tftp", []string{"ip", "dnsmasq", "in.tftpd"}, benchTFTP},
 	{"dora", []string{"ip", "dnsmasq", "kea-dhcp4"}, benchDORA},
 	{"closure", []string{"nix", "nix-store", "mkfs.ext4"}, benchClosure},

@@ -23,6 +23,7 @@ var peers = map[string]peer{
 	"nix-store":  {debian: "nix-bin"},
 	"mkfs.ext4":  {debian: "e2fsprogs"},
 	"mksquashfs": {debian: "squashfs-tools", version: []string{"-version"}},
+	"curl":       {debian: "curl", version: []string{"--version"}},
 	"nginx":      {debian: "nginx-light", version: []string{"-v"}},
 }
 
@@ -39,7 +40,7 @@ func (b *bench) describe() {
 	fmt.Printf("%d rounds, turns of %v; load average at the start %s\n\n", b.rounds, b.turn(), loadAverage())
 	fmt.Printf("- %s\n- Linux %s\n", processors(), firstLine("uname", "-r"))
 	fmt.Printf("- ravenboot: %s\n", firstLine(b.ravenboot, "version"))
-	for _, program := range []string{"dnsmasq", "kea-dhcp4", "in.tftpd", "nginx", "nix", "mksquashfs"} {
+	for _, program := range []string{"dnsmasq", "kea-dhcp4", "in.tftpd", "nginx", "curl", "nix", "mksquashfs"} {
 		fmt.Printf("- %s: %s\n", program, firstLine(program, peers[program].version...))
 	}
 }
