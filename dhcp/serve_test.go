@@ -1,11 +1,14 @@
 package dhcp
 
 import (
+	"context"
 	"net/netip"
+	"slices"
 	"testing"
 
 	"github.com/insomniacslk/dhcp/dhcpv4"
 
+	"ravenboot/dhcp/lease"
 	"ravenboot/internal/boot"
 	"ravenboot/internal/machine"
 )
@@ -160,6 +163,9 @@ func TestTwoSubnetsOnAWire(t *testing.T) {
 			packet: broadcast(message(discover, ipxe(fullIPXE))), yiaddr: "198.51.100.50", server: second},
 		{name: "host fixed in the second since its lease", policy: fixedHost("198.51.100.50"), prepare: leases("192.0.2.100"),
 			packet: broadcast(message(request, withAddr(optRequestedAddress, "192.0.2.100"))), yiaddr: "0.0.0.0", server: second},
+		{name: "it takes an offer from the first, because its host's address was taken", policy: fixedHost("198.51.100.50"), prepare: leases("192.0.2.100"),
+			packet: broadcast(message(request, withAddr(optServerID, first), withAddr(optRequestedAddress, "192.0.2.100"))),
+			yiaddr: "192.0.2.100", server: first},
 		{name: "host fixed elsewhere", policy: fixedHost("203.0.113.50"),
 			packet: broadcast(message(discover)), yiaddr: "192.0.2.100", server: first},
 		{name: "INIT-REBOOT from the second", prepare: leases("198.51.100.100"),
@@ -207,4 +213,29 @@ func leases(addr string) func(*fakeAddresses) {
 // fixedHost gives the test's machine an address by configuration.
 func fixedHost(addr string) boot.Policy {
 	return boot.Policy{Hosts: []boot.Host{{Name: "pc", MACs: []machine.MAC{testMAC}, Addr: must(addr)}}}
+}
+
+// awaitingEcho has an offer to every machine on its way.
+type awaitingEcho struct{ *fakeAddresses }
+
+func (awaitingEcho) Confirm(context.Context, *lease.Subnet, machine.MAC, netip.Addr, netip.Addr) (lease.Lease, error) {
+	return lease.Lease{}, lease.ErrInProgress
+}
+
+// TestRequestBeforeItsAnswer has a machine repeat its REQUEST while the first is
+// in work: no NAK, and no failure of ours.
+func TestRequestBeforeItsAnswer(t *testing.T) {
+	var results []string
+	cfg := testConfig(ModeServer)
+	cfg.Observe = func(message, result string) { results = append(results, message+" "+result) }
+	s := testServer(t, cfg, boot.Policy{})
+	if err := s.SetConfig(cfg, awaitingEcho{newAddresses()}); err != nil {
+		t.Fatal(err)
+	}
+	if answer, _ := ask(t, s, broadcast(message(dhcpv4.MessageTypeRequest, withAddr(optRequestedAddress, "192.0.2.100")))); answer != nil {
+		t.Errorf("answered with %v", answer)
+	}
+	if want := []string{"REQUEST " + outcomeIgnored}; !slices.Equal(results, want) {
+		t.Errorf("observed %q, want %q", results, want)
+	}
 }

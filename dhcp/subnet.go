@@ -46,19 +46,22 @@ const (
 	asked                // the machine asks for an address of it
 	held                 // the machine has an address of it
 	hosts                // its host has a fixed address in it
+	taken                // it takes an offer of an address of it
 )
 
 func (x *exchange) tieTo(subnet *lease.Subnet, fixed netip.Addr) tie {
-	switch {
-	case subnet == nil:
+	if subnet == nil {
 		return notHere
+	}
+	asks := subnet.Network.Contains(x.req.wanted)
+	switch {
+	case asks && x.req.message == dhcpv4.MessageTypeRequest && x.req.server.IsValid():
+		return taken
 	case subnet.Network.Contains(fixed):
 		return hosts
 	case subnet.Network.Contains(x.req.ciaddr):
 		return held
-	case len(subnet.Ranges) == 0 && x.req.message == dhcpv4.MessageTypeDiscover:
-		return onWire
-	case subnet.Network.Contains(x.req.wanted):
+	case asks && (x.req.message != dhcpv4.MessageTypeDiscover || len(subnet.Ranges) > 0):
 		return asked
 	case len(subnet.Ranges) == 0:
 		return onWire
